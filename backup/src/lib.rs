@@ -1,0 +1,1 @@
+//! Captures a registry and topics into an artefact.

@@ -1,0 +1,1 @@
+//! What both binaries share as processes: settings, logging, admin HTTP, shutdown.

@@ -1,0 +1,124 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::manifest::{FORMAT_VERSION, Manifest, ObjectSum};
+use crate::store::{Store, StoreError};
+use crate::{Error, Result, escape, layout};
+
+/// One backup in a store.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    store: Arc<dyn Store>,
+    id: String,
+}
+
+impl Backup {
+    /// Names a backup; nothing is read or written.
+    pub fn new(store: Arc<dyn Store>, id: &str) -> Self {
+        Self { store, id: id.to_owned() }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it lies, for people.
+    pub fn place(&self) -> String {
+        self.store.place(&self.id)
+    }
+
+    /// The store it lies in.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The store's key of one of its objects.
+    pub fn key(&self, object: &str) -> String {
+        format!("{}/{object}", self.id)
+    }
+
+    /// Makes sure that a new backup may be written here.
+    pub async fn check_not_complete(&self) -> Result<()> {
+        match self.store.size(&self.key(layout::MANIFEST)).await? {
+            None => Ok(()),
+            Some(_) => {
+                let (backup_id, place) = (self.id.clone(), self.place());
+                Err(Error::Complete { backup_id, place })
+            }
+        }
+    }
+
+    /// Reads `manifest.json`.
+    pub async fn manifest(&self) -> Result<Manifest> {
+        let key = self.key(layout::MANIFEST);
+        let bytes = match self.store.get(&key).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound { .. }) => return Err(self.missing().await?),
+            Err(error) => return Err(error.into()),
+        };
+        let place = self.store.place(&key);
+        let version: FormatOnly = parse(&bytes, &place)?;
+        if version.format_version > FORMAT_VERSION {
+            let (found, known) = (version.format_version, FORMAT_VERSION);
+            return Err(Error::Format { place, found, known });
+        }
+        parse(&bytes, &place)
+    }
+
+    async fn missing(&self) -> Result<Error> {
+        let (backup_id, place) = (self.id.clone(), self.place());
+        if self.store.list(&format!("{}/", self.id)).await?.is_empty() {
+            let place = self.store.place("");
+            let known = self.store.folders().await?;
+            return Ok(Error::NoBackup { backup_id, place, known });
+        }
+        Ok(Error::Unfinished { backup_id, place })
+    }
+
+    /// Writes a JSON object and gives what a manifest says of it.
+    pub async fn put_json(&self, object: &str, value: &impl Serialize) -> Result<ObjectSum> {
+        let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
+        bytes.push(b'\n');
+        let sum = ObjectSum {
+            bytes: bytes.len() as u64,
+            sha256: escape::hex(&Sha256::digest(&bytes)),
+        };
+        self.store.put(&self.key(object), Bytes::from(bytes)).await?;
+        Ok(sum)
+    }
+
+    /// Reads a JSON object and checks it against what its manifest says.
+    pub async fn json<T: DeserializeOwned>(&self, object: &str, sum: &ObjectSum) -> Result<T> {
+        let key = self.key(object);
+        let place = self.store.place(&key);
+        let bytes = match self.store.get(&key).await {
+            Err(StoreError::NotFound { .. }) => {
+                return Err(Error::Damaged { place, why: "it is missing".to_owned() });
+            }
+            bytes => bytes?,
+        };
+        if bytes.len() as u64 != sum.bytes {
+            let why = format!("it has {} bytes where {} were written", bytes.len(), sum.bytes);
+            return Err(Error::Damaged { place, why });
+        }
+        if escape::hex(&Sha256::digest(&bytes)) != sum.sha256 {
+            return Err(Error::Damaged { place, why: "its SHA-256 does not match".to_owned() });
+        }
+        parse(&bytes, &place)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct FormatOnly {
+    format_version: u32,
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|why| Error::Damaged { place: place.to_owned(), why: why.to_string() })
+}

@@ -1,0 +1,1 @@
+//! Schema Registry: model, client, reference graph.

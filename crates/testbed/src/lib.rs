@@ -1,0 +1,1 @@
+//! For tests, benches and examples: brokers, registries, clients, real or embedded.

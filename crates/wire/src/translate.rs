@@ -1,0 +1,292 @@
+//! Schema ids inside record batches: found, and replaced by the target registry's.
+//!
+//! A record's key or value that was written with a Schema Registry starts with the magic byte 0x00
+//! and a 4-byte big-endian id. Newer serializers put the id into a header instead; then the payload
+//! has no prefix, may well begin with 0x00, and must stay as it is.
+//!
+//! A translation changes ids and the batch's CRC, nothing else. It first finds all ids of a batch
+//! and only then writes, so a batch that turns out to be malformed passes untouched.
+
+use std::ops::Range;
+
+use crate::batch::{self, Batch, Entries, Entry, at};
+use crate::codec::{self, Codec};
+use crate::crc::{self, Difference};
+use crate::record::{Record, Records};
+use crate::{Error, IdMap, Result};
+
+/// What translating did, to be added up and shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that were looked into.
+    pub records: u64,
+    /// Ids that were replaced.
+    pub translated: u64,
+    /// Ids that the map lacks, left as they were.
+    pub unmapped: u64,
+    /// Batches that could not be read, left as they were.
+    pub undecodable: u64,
+    /// The first id that the map lacks.
+    pub first_unmapped: Option<Id>,
+    /// Why the first unreadable batch could not be read.
+    pub first_error: Option<Error>,
+}
+
+/// A schema id met in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id {
+    /// Key or value.
+    pub part: Part,
+    /// The id.
+    pub id: u32,
+    /// Where its four bytes lie in the decompressed payload.
+    pub at: usize,
+    /// The record's offset less the batch's base offset.
+    pub offset_delta: i32,
+}
+
+/// Which side of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+/// Which sides of a record to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Keys.
+    pub keys: bool,
+    /// Values.
+    pub values: bool,
+}
+
+impl Parts {
+    /// Keys and values.
+    pub const BOTH: Self = Self { keys: true, values: true };
+}
+
+/// Headers of newer serializers: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID.
+const KEY_HEADER: &[u8] = b"__key_schema_id";
+const VALUE_HEADER: &[u8] = b"__value_schema_id";
+
+/// Translates batches and keeps its buffers between them.
+#[derive(Debug)]
+pub struct Translator {
+    parts: Parts,
+    decompressed_limit: usize,
+    found: Vec<Id>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Translator {
+    /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
+    pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
+        let (found, plain, packed) = Default::default();
+        Self { parts, decompressed_limit, found, plain, packed }
+    }
+
+    /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
+    /// stand; where a compressed one changed, the whole field is returned anew.
+    ///
+    /// A partial batch at the end, control batches and batches that can't be read stay as they are.
+    pub fn records(
+        &mut self,
+        records: &mut [u8],
+        map: &IdMap,
+        tally: &mut Tally,
+    ) -> Option<Vec<u8>> {
+        let mut rebuilt: Option<Vec<u8>> = None;
+        let mut copied = 0;
+        let mut start = 0;
+        loop {
+            let end = match Entries::new(&records[start..]).next() {
+                Some(Ok(Entry::Whole { end, magic: 2, .. })) => start + end,
+                Some(Ok(Entry::Whole { magic, .. })) => {
+                    tally.note(Error::Magic(magic));
+                    break;
+                }
+                Some(Err(error)) => {
+                    tally.note(error);
+                    break;
+                }
+                Some(Ok(Entry::Partial { .. })) | None => break,
+            };
+            match self.batch(&mut records[start..end], map, tally) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let out = rebuilt.get_or_insert_with(|| Vec::with_capacity(records.len() + 64));
+                    out.extend_from_slice(&records[copied..start]);
+                    out.extend_from_slice(&self.packed);
+                    copied = end;
+                }
+                Err(error) => tally.note(error),
+            }
+            start = end;
+        }
+        if let Some(out) = &mut rebuilt {
+            out.extend_from_slice(&records[copied..]);
+        }
+        rebuilt
+    }
+
+    /// Translates one batch. `true` means that the new batch is in `self.packed`, because its size
+    /// may have changed; otherwise it is where it was.
+    fn batch(&mut self, bytes: &mut [u8], map: &IdMap, tally: &mut Tally) -> Result<bool> {
+        let batch = Batch::parse(bytes)?;
+        let header = batch.header;
+        if header.is_control() || header.count == 0 {
+            return Ok(false);
+        }
+        let codec = header.codec()?;
+        let payload = if codec == Codec::None {
+            batch.payload()
+        } else {
+            // The new CRC will be computed over new bytes, so the old ones have to be right.
+            if !batch.crc_matches() {
+                return Err(Error::Decompress {
+                    codec: codec.name(),
+                    why: "the batch's CRC does not match".to_owned(),
+                });
+            }
+            codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
+            &self.plain
+        };
+        self.found.clear();
+        ids(payload, header.count, self.parts, |id| self.found.push(id))?;
+        tally.records += header.count as u64;
+        let changed = self.look_up(map, tally);
+        if !changed {
+            return Ok(false);
+        }
+        if codec == Codec::None {
+            let mut difference = Difference::default();
+            for id in &self.found {
+                let at = batch::HEADER + id.at;
+                let old = bytes[at..at + 4].try_into().expect("ids() gives places in the payload");
+                let new = id.id.to_be_bytes();
+                difference.word(at, old, new);
+                bytes[at..at + 4].copy_from_slice(&new);
+            }
+            let crc = header.crc ^ difference.finish(bytes.len());
+            bytes[at::CRC..at::CRC + 4].copy_from_slice(&crc.to_be_bytes());
+            return Ok(false);
+        }
+        for id in &self.found {
+            self.plain[id.at..id.at + 4].copy_from_slice(&id.id.to_be_bytes());
+        }
+        repack(bytes, codec, &self.plain, &mut self.packed);
+        Ok(true)
+    }
+
+    /// Keeps those of the found ids that change, with their new value.
+    fn look_up(&mut self, map: &IdMap, tally: &mut Tally) -> bool {
+        self.found.retain_mut(|found| match map.target(found.id) {
+            None => {
+                tally.unmapped += 1;
+                tally.first_unmapped.get_or_insert(*found);
+                false
+            }
+            Some(target) => {
+                let changed = target != found.id;
+                found.id = target;
+                changed
+            }
+        });
+        tally.translated += self.found.len() as u64;
+        !self.found.is_empty()
+    }
+}
+
+impl Tally {
+    fn note(&mut self, error: Error) {
+        self.undecodable += 1;
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Adds what another call did.
+    pub fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.translated += other.translated;
+        self.unmapped += other.unmapped;
+        self.undecodable += other.undecodable;
+        self.first_unmapped = self.first_unmapped.or(other.first_unmapped);
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+}
+
+/// Writes into `out` the batch whose header stands in `original` and whose records are `plain`.
+pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<u8>) {
+    let (head, payload) = original.split_at(batch::HEADER);
+    codec::compress(codec, plain, payload, out);
+    out.splice(0..0, head.iter().copied());
+    let length = (out.len() - batch::PREFIX) as i32;
+    out[at::LENGTH..at::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
+    let crc = crc::crc32c(&out[batch::CRC_FROM..]);
+    out[at::CRC..at::CRC + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Finds every schema id in a decompressed payload, in ascending order of place.
+pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) -> Result<()> {
+    let mut records = Records::new(payload, count);
+    while let Some(record) = records.next_record()? {
+        let framing =
+            if record.header_count == 0 { Framing::default() } else { Framing::of(payload, &record)? };
+        let mut note = |part, at: usize| {
+            let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
+            let id = u32::from_be_bytes(bytes);
+            found(Id { part, id, at, offset_delta: record.offset_delta });
+        };
+        if parts.keys && !framing.key_header {
+            record.key.iter().filter_map(|it| prefix(payload, it)).for_each(|at| note(Part::Key, at));
+        }
+        if parts.values && !framing.value_header {
+            let value = record.value.iter().filter_map(|it| prefix(payload, it));
+            value.for_each(|at| note(Part::Value, at));
+        }
+        for (part, at) in framing.ids {
+            if if part == Part::Key { parts.keys } else { parts.values } {
+                note(part, at);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the id stands in a key, value or header that starts with the magic byte 0x00.
+#[inline]
+fn prefix(payload: &[u8], part: &Range<usize>) -> Option<usize> {
+    (part.len() >= 5 && payload[part.start] == 0).then_some(part.start + 1)
+}
+
+/// What the headers of a record say about its schema ids.
+#[derive(Debug, Default)]
+struct Framing {
+    key_header: bool,
+    value_header: bool,
+    /// Ids that stand in headers. Almost always empty, so it allocates almost never.
+    ids: Vec<(Part, usize)>,
+}
+
+impl Framing {
+    fn of(payload: &[u8], record: &Record) -> Result<Self> {
+        let mut framing = Self::default();
+        let mut headers = record.headers(payload);
+        while let Some((name, value)) = headers.next_header()? {
+            let part = match &payload[name] {
+                KEY_HEADER => Part::Key,
+                VALUE_HEADER => Part::Value,
+                _ => continue,
+            };
+            *(if part == Part::Key { &mut framing.key_header } else { &mut framing.value_header }) =
+                true;
+            // 0x01 and a GUID is the same in every registry.
+            let id = value.and_then(|value| prefix(payload, &value));
+            framing.ids.extend(id.map(|at| (part, at)));
+        }
+        Ok(framing)
+    }
+}

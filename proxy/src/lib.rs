@@ -1,0 +1,1 @@
+//! The Kafka proxy that translates schema ids as they pass.

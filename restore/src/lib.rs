@@ -1,0 +1,1 @@
+//! Brings an artefact back: registry, id map, topics.
