@@ -1,1 +1,135 @@
 //! Captures a registry and topics into an artefact.
+//!
+//! The order is what makes the two fit: end offsets are taken first, schemas are listed after them,
+//! the manifest is written last. So every id in the captured records was registered before the
+//! schemas were listed.
+
+mod partition;
+mod schemas;
+mod selection;
+mod topics;
+
+use std::num::NonZeroUsize;
+
+use artifact::manifest::{FORMAT_VERSION, RegistryPart, Topic};
+use artifact::{Backup, Manifest, layout};
+use kafka::{Cluster, Isolation};
+
+pub use selection::{Selection, SelectionError};
+
+/// What to capture.
+#[derive(Debug)]
+pub struct Plan {
+    /// The topics; `None` for schemas only.
+    pub topics: Option<TopicsPlan>,
+    /// The registry, where there is one.
+    pub registry: Option<registry::Client>,
+}
+
+/// Which topics, and how.
+#[derive(Debug)]
+pub struct TopicsPlan {
+    /// The source.
+    pub cluster: Cluster,
+    /// Which of its topics.
+    pub selection: Selection,
+    /// Partitions that are copied at the same time.
+    pub max_concurrent_partitions: NonZeroUsize,
+    /// A segment ends after the batch that reaches this size.
+    pub segment_max_bytes: u64,
+    /// What one Fetch may bring.
+    pub fetch_max_bytes: i32,
+    /// Which records are captured.
+    pub isolation: Isolation,
+}
+
+/// Why a backup failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The store.
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+    /// A topic was named that is not there.
+    #[error("topic `{0}` does not exist in the source cluster")]
+    NoTopic(String),
+    /// A batch that is not what its producer sent.
+    #[error("{topic}-{partition}: the record batch at offset {offset} is corrupt: {why}")]
+    Corrupt {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where.
+        offset: i64,
+        /// What does not fit.
+        why: String,
+    },
+    /// A version refers to one that is not there.
+    #[error("Reference to subject '{subject}' not found (version {version}, referenced by {by})")]
+    Reference {
+        /// The subject that is missing.
+        subject: String,
+        /// Its version.
+        version: u32,
+        /// Who refers to it.
+        by: String,
+    },
+    /// Schemas refer to each other in a circle.
+    #[error("{0}")]
+    Cycle(String),
+}
+
+/// The result of a backup's work.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Captures everything and gives the finished manifest.
+pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
+    backup.check_not_complete().await?;
+    let started_at = jiff::Timestamp::now().to_string();
+    let snapshot = match &plan.topics {
+        Some(topics) => Some((topics, topics::snapshot(topics).await?)),
+        None => None,
+    };
+    let schema_registry = match &plan.registry {
+        Some(client) => Some(capture_registry(client, backup).await?),
+        None => None,
+    };
+    let (cluster_id, topics) = match snapshot {
+        Some((plan, snapshot)) => {
+            let topics = topics::copy(plan, &snapshot, backup).await?;
+            (snapshot.cluster_id, topics)
+        }
+        None => (None, Vec::<Topic>::new()),
+    };
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        backup_id: backup.id().to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at,
+        finished_at: jiff::Timestamp::now().to_string(),
+        cluster_id,
+        topics,
+        schema_registry,
+    };
+    backup.put_json(layout::MANIFEST, &manifest).await?;
+    Ok(manifest)
+}
+
+async fn capture_registry(client: &registry::Client, backup: &Backup) -> Result<RegistryPart> {
+    let captured = schemas::capture(client, backup).await?;
+    let manifest = backup
+        .put_json(layout::REGISTRY_MANIFEST, &captured)
+        .await?;
+    let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
+    Ok(RegistryPart {
+        manifest,
+        subjects_count,
+        schemas_count,
+    })
+}

@@ -19,7 +19,10 @@ pub struct Backup {
 impl Backup {
     /// Names a backup; nothing is read or written.
     pub fn new(store: Arc<dyn Store>, id: &str) -> Self {
-        Self { store, id: id.to_owned() }
+        Self {
+            store,
+            id: id.to_owned(),
+        }
     }
 
     /// Its id.
@@ -65,7 +68,11 @@ impl Backup {
         let version: FormatOnly = parse(&bytes, &place)?;
         if version.format_version > FORMAT_VERSION {
             let (found, known) = (version.format_version, FORMAT_VERSION);
-            return Err(Error::Format { place, found, known });
+            return Err(Error::Format {
+                place,
+                found,
+                known,
+            });
         }
         parse(&bytes, &place)
     }
@@ -75,7 +82,11 @@ impl Backup {
         if self.store.list(&format!("{}/", self.id)).await?.is_empty() {
             let place = self.store.place("");
             let known = self.store.folders().await?;
-            return Ok(Error::NoBackup { backup_id, place, known });
+            return Ok(Error::NoBackup {
+                backup_id,
+                place,
+                known,
+            });
         }
         Ok(Error::Unfinished { backup_id, place })
     }
@@ -88,7 +99,9 @@ impl Backup {
             bytes: bytes.len() as u64,
             sha256: escape::hex(&Sha256::digest(&bytes)),
         };
-        self.store.put(&self.key(object), Bytes::from(bytes)).await?;
+        self.store
+            .put(&self.key(object), Bytes::from(bytes))
+            .await?;
         Ok(sum)
     }
 
@@ -98,16 +111,26 @@ impl Backup {
         let place = self.store.place(&key);
         let bytes = match self.store.get(&key).await {
             Err(StoreError::NotFound { .. }) => {
-                return Err(Error::Damaged { place, why: "it is missing".to_owned() });
+                return Err(Error::Damaged {
+                    place,
+                    why: "it is missing".to_owned(),
+                });
             }
             bytes => bytes?,
         };
         if bytes.len() as u64 != sum.bytes {
-            let why = format!("it has {} bytes where {} were written", bytes.len(), sum.bytes);
+            let why = format!(
+                "it has {} bytes where {} were written",
+                bytes.len(),
+                sum.bytes
+            );
             return Err(Error::Damaged { place, why });
         }
         if escape::hex(&Sha256::digest(&bytes)) != sum.sha256 {
-            return Err(Error::Damaged { place, why: "its SHA-256 does not match".to_owned() });
+            return Err(Error::Damaged {
+                place,
+                why: "its SHA-256 does not match".to_owned(),
+            });
         }
         parse(&bytes, &place)
     }
@@ -119,6 +142,8 @@ struct FormatOnly {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|why| Error::Damaged { place: place.to_owned(), why: why.to_string() })
+    serde_json::from_slice(bytes).map_err(|why| Error::Damaged {
+        place: place.to_owned(),
+        why: why.to_string(),
+    })
 }

@@ -7,10 +7,12 @@ mod backup;
 pub mod escape;
 pub mod layout;
 pub mod manifest;
+mod segment;
 pub mod store;
 
 pub use backup::Backup;
 pub use manifest::Manifest;
+pub use segment::{SegmentReader, SegmentWriter};
 pub use store::{Store, StoreError};
 
 /// Why an artefact can't be written or read.

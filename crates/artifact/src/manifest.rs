@@ -1,6 +1,7 @@
 //! The JSON documents of an artefact.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,8 +86,8 @@ pub struct Segment {
     pub max_timestamp: i64,
     /// Size of the object.
     pub bytes: u64,
-    /// SHA-256 of the object, hexadecimal.
-    pub sha256: String,
+    /// CRC-32C of the object, eight hexadecimal digits.
+    pub crc32c: String,
 }
 
 /// `_topic.json`: what is needed to create the topic again.
@@ -178,4 +179,10 @@ pub struct VersionKey {
     pub subject: String,
     /// The version.
     pub version: u32,
+}
+
+impl fmt::Display for VersionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} version {}", self.subject, self.version)
+    }
 }

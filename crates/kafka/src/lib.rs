@@ -1,1 +1,18 @@
-//! Talking to a Kafka cluster: connections, metadata, raw fetch and produce, admin calls.
+//! Talking to a Kafka cluster: connections, versions, metadata, raw fetch and produce, admin calls.
+//!
+//! Requests are encoded and small answers decoded by `kafka-protocol`; every answer is first checked
+//! by [`wire::message`], because a generated decoder reserves memory by the counts it reads.
+//! Record batches are never decoded: they come and go as bytes.
+
+mod address;
+mod cluster;
+mod connection;
+mod error;
+mod partition;
+
+pub use address::Address;
+pub use cluster::{Cluster, Created, Metadata, NewTopic, TopicMetadata};
+pub use connection::{Call, Connection};
+pub use error::{Error, Result};
+pub use kafka_protocol::ResponseError;
+pub use partition::{Aborted, FetchLimits, Fetched, Isolation, PartitionClient};

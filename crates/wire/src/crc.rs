@@ -16,6 +16,28 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// The checksum of bytes that come in pieces.
+#[derive(Debug)]
+pub struct Running(crc_fast::Digest);
+
+impl Default for Running {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+impl Running {
+    /// Adds the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all pieces so far.
+    pub fn value(&self) -> u32 {
+        self.0.finalize() as u32
+    }
+}
+
 /// Gathers the differences of one message, first to last, and turns them into the CRC's change.
 ///
 /// Horner's rule: what was gathered is moved on by the gap to the next word, then that word's
@@ -72,7 +94,11 @@ const BEFORE_ONE: u32 = {
     let mut value = 1 << 31;
     let mut step = 0;
     while step < 33 {
-        value = if value >> 31 == 1 { ((value ^ POLYNOMIAL) << 1) | 1 } else { value << 1 };
+        value = if value >> 31 == 1 {
+            ((value ^ POLYNOMIAL) << 1) | 1
+        } else {
+            value << 1
+        };
         step += 1;
     }
     value
@@ -192,6 +218,10 @@ mod tests {
     #[test]
     fn the_check_value_is_castagnolis() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        let mut running = Running::default();
+        running.update(b"1234");
+        running.update(b"56789");
+        assert_eq!(running.value(), 0xe306_9283);
     }
 
     #[test]
@@ -202,7 +232,11 @@ mod tests {
             let mut difference = Difference::default();
             difference.word(3, [7; 4], [1, 2, 3, 4]);
             bytes[3..7].copy_from_slice(&[1, 2, 3, 4]);
-            assert_eq!(before ^ difference.finish(size), crc32c(&bytes), "{size} bytes");
+            assert_eq!(
+                before ^ difference.finish(size),
+                crc32c(&bytes),
+                "{size} bytes"
+            );
         }
     }
 

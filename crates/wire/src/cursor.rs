@@ -19,7 +19,10 @@ impl<'a> Cursor<'a> {
 
     /// Starts at byte `at`, or at the end where that is past it.
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at: at.min(bytes.len()) }
+        Self {
+            bytes,
+            at: at.min(bytes.len()),
+        }
     }
 
     /// The offset of the next byte.
@@ -48,7 +51,9 @@ impl<'a> Cursor<'a> {
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N]> {
         let range = self.skip(N, what)?;
-        Ok(self.bytes[range].try_into().expect("skip() made the range N bytes long"))
+        Ok(self.bytes[range]
+            .try_into()
+            .expect("skip() made the range N bytes long"))
     }
 
     /// INT8.

@@ -37,7 +37,10 @@ pub static PRODUCE_REQUEST: Message = Message {
         other(Array(&[
             field(Role::Topic, Text).until(12),
             field(Role::TopicId, Uuid).since(13),
-            other(Array(&[field(Role::Partition, Int(4)), field(Role::Records, Bytes)])),
+            other(Array(&[
+                field(Role::Partition, Int(4)),
+                field(Role::Records, Bytes),
+            ])),
         ])),
     ],
     tagged: &[],
@@ -64,7 +67,11 @@ pub static PRODUCE_RESPONSE: Message = Message {
         ])),
         other(Int(4)),
     ],
-    tagged: &[Tagged { tag: 0, since: 10, kind: Array(NODE_ENDPOINTS) }],
+    tagged: &[Tagged {
+        tag: 0,
+        since: 10,
+        kind: Array(NODE_ENDPOINTS),
+    }],
 };
 
 /// Fetch (1) response.
@@ -94,7 +101,11 @@ pub static FETCH_RESPONSE: Message = Message {
             ])),
         ])),
     ],
-    tagged: &[Tagged { tag: 0, since: 16, kind: Array(NODE_ENDPOINTS) }],
+    tagged: &[Tagged {
+        tag: 0,
+        since: 16,
+        kind: Array(NODE_ENDPOINTS),
+    }],
 };
 
 /// Metadata (3) response.
@@ -246,8 +257,16 @@ pub static API_VERSIONS_RESPONSE: Message = Message {
         other(Int(4)).since(1),
     ],
     tagged: &[
-        Tagged { tag: 0, since: 3, kind: Array(&[other(Text), other(Int(2)), other(Int(2))]) },
-        Tagged { tag: 2, since: 3, kind: Array(&[other(Text), other(Int(2)), other(Int(2))]) },
+        Tagged {
+            tag: 0,
+            since: 3,
+            kind: Array(&[other(Text), other(Int(2)), other(Int(2))]),
+        },
+        Tagged {
+            tag: 2,
+            since: 3,
+            kind: Array(&[other(Text), other(Int(2)), other(Int(2))]),
+        },
     ],
 };
 
@@ -331,7 +350,10 @@ pub static SASL_HANDSHAKE_RESPONSE: Message = Message {
     name: "SaslHandshakeResponse",
     versions: (0, 1),
     flexible_from: NEVER,
-    fields: &[field(Role::ErrorCode, Int(2)), other(crate::message::Kind::Texts)],
+    fields: &[
+        field(Role::ErrorCode, Int(2)),
+        other(crate::message::Kind::Texts),
+    ],
     tagged: &[],
 };
 
@@ -340,7 +362,12 @@ pub static SASL_AUTHENTICATE_RESPONSE: Message = Message {
     name: "SaslAuthenticateResponse",
     versions: (0, 2),
     flexible_from: 2,
-    fields: &[field(Role::ErrorCode, Int(2)), other(Text), other(Bytes), other(Int(8)).since(1)],
+    fields: &[
+        field(Role::ErrorCode, Int(2)),
+        other(Text),
+        other(Bytes),
+        other(Int(8)).since(1),
+    ],
     tagged: &[],
 };
 

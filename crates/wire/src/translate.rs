@@ -65,7 +65,10 @@ pub struct Parts {
 
 impl Parts {
     /// Keys and values.
-    pub const BOTH: Self = Self { keys: true, values: true };
+    pub const BOTH: Self = Self {
+        keys: true,
+        values: true,
+    };
 }
 
 /// Headers of newer serializers: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID.
@@ -86,7 +89,13 @@ impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
         let (found, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, found, plain, packed }
+        Self {
+            parts,
+            decompressed_limit,
+            found,
+            plain,
+            packed,
+        }
     }
 
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
@@ -152,7 +161,12 @@ impl Translator {
                     why: "the batch's CRC does not match".to_owned(),
                 });
             }
-            codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
+            codec::decompress(
+                codec,
+                batch.payload(),
+                self.decompressed_limit,
+                &mut self.plain,
+            )?;
             &self.plain
         };
         self.found.clear();
@@ -166,7 +180,9 @@ impl Translator {
             let mut difference = Difference::default();
             for id in &self.found {
                 let at = batch::HEADER + id.at;
-                let old = bytes[at..at + 4].try_into().expect("ids() gives places in the payload");
+                let old = bytes[at..at + 4]
+                    .try_into()
+                    .expect("ids() gives places in the payload");
                 let new = id.id.to_be_bytes();
                 difference.word(at, old, new);
                 bytes[at..at + 4].copy_from_slice(&new);
@@ -233,22 +249,40 @@ pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<
 pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) -> Result<()> {
     let mut records = Records::new(payload, count);
     while let Some(record) = records.next_record()? {
-        let framing =
-            if record.header_count == 0 { Framing::default() } else { Framing::of(payload, &record)? };
+        let framing = if record.header_count == 0 {
+            Framing::default()
+        } else {
+            Framing::of(payload, &record)?
+        };
         let mut note = |part, at: usize| {
-            let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
+            let bytes = payload[at..at + 4]
+                .try_into()
+                .expect("a framed part has five bytes");
             let id = u32::from_be_bytes(bytes);
-            found(Id { part, id, at, offset_delta: record.offset_delta });
+            found(Id {
+                part,
+                id,
+                at,
+                offset_delta: record.offset_delta,
+            });
         };
         if parts.keys && !framing.key_header {
-            record.key.iter().filter_map(|it| prefix(payload, it)).for_each(|at| note(Part::Key, at));
+            record
+                .key
+                .iter()
+                .filter_map(|it| prefix(payload, it))
+                .for_each(|at| note(Part::Key, at));
         }
         if parts.values && !framing.value_header {
             let value = record.value.iter().filter_map(|it| prefix(payload, it));
             value.for_each(|at| note(Part::Value, at));
         }
         for (part, at) in framing.ids {
-            if if part == Part::Key { parts.keys } else { parts.values } {
+            if if part == Part::Key {
+                parts.keys
+            } else {
+                parts.values
+            } {
                 note(part, at);
             }
         }
@@ -281,8 +315,11 @@ impl Framing {
                 VALUE_HEADER => Part::Value,
                 _ => continue,
             };
-            *(if part == Part::Key { &mut framing.key_header } else { &mut framing.value_header }) =
-                true;
+            *(if part == Part::Key {
+                &mut framing.key_header
+            } else {
+                &mut framing.value_header
+            }) = true;
             // 0x01 and a GUID is the same in every registry.
             let id = value.and_then(|value| prefix(payload, &value));
             framing.ids.extend(id.map(|at| (part, at)));

@@ -58,9 +58,17 @@ impl MapFile {
 
     /// The pairs of one context, ready for lookup.
     pub fn id_map(&self, context: &str) -> IdMap {
-        let pairs =
-            if context == DEFAULT_CONTEXT { Some(&self.mapping) } else { self.contexts.get(context) };
-        IdMap::new(pairs.into_iter().flatten().map(|(&source, &target)| (source, target)))
+        let pairs = if context == DEFAULT_CONTEXT {
+            Some(&self.mapping)
+        } else {
+            self.contexts.get(context)
+        };
+        IdMap::new(
+            pairs
+                .into_iter()
+                .flatten()
+                .map(|(&source, &target)| (source, target)),
+        )
     }
 }
 
@@ -86,7 +94,9 @@ impl<'de> Visitor<'de> for EitherForm {
         while let Some(key) = from.next_key::<String>()? {
             if key.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
                 if !seen.is_empty() {
-                    return Err(A::Error::custom(format_args!("id {key} stands beside `mapping`")));
+                    return Err(A::Error::custom(format_args!(
+                        "id {key} stands beside `mapping`"
+                    )));
                 }
                 insert(&mut file.mapping, &key, from.next_value()?)?;
                 continue;
@@ -101,7 +111,10 @@ impl<'de> Visitor<'de> for EitherForm {
                 "mapping" => file.mapping = from.next_value::<Pairs>()?.0,
                 "contexts" => {
                     let contexts: BTreeMap<String, Pairs> = from.next_value()?;
-                    file.contexts = contexts.into_iter().map(|(name, Pairs(p))| (name, p)).collect();
+                    file.contexts = contexts
+                        .into_iter()
+                        .map(|(name, Pairs(p))| (name, p))
+                        .collect();
                 }
                 "source" => file.source = from.next_value()?,
                 "target" => file.target = from.next_value()?,
@@ -109,7 +122,9 @@ impl<'de> Visitor<'de> for EitherForm {
                 "created_at" => file.created_at = from.next_value()?,
                 _ => {
                     let known = "ids, or mapping, contexts, source, target, subjects, created_at";
-                    return Err(A::Error::custom(format_args!("unknown key `{key}`; {known}")));
+                    return Err(A::Error::custom(format_args!(
+                        "unknown key `{key}`; {known}"
+                    )));
                 }
             }
             seen.push(key);
@@ -152,7 +167,9 @@ fn insert<E: serde::de::Error>(
     let digits = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     let source = key.parse().ok().filter(|&id: &u32| digits && id <= MAX_ID);
     let Some(source) = source else {
-        return Err(E::custom(format_args!("`{key}` is not a schema id (0 to {MAX_ID})")));
+        return Err(E::custom(format_args!(
+            "`{key}` is not a schema id (0 to {MAX_ID})"
+        )));
     };
     match pairs.insert(source, target) {
         None => Ok(()),
@@ -166,9 +183,14 @@ struct Id(u32);
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(from)?;
-        value.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|&id| id <= MAX_ID).map(Id).ok_or_else(
-            || D::Error::custom(format_args!("{value} is not a schema id (0 to {MAX_ID})")),
-        )
+        value
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(|&id| id <= MAX_ID)
+            .map(Id)
+            .ok_or_else(|| {
+                D::Error::custom(format_args!("{value} is not a schema id (0 to {MAX_ID})"))
+            })
     }
 }
 
@@ -190,8 +212,12 @@ mod tests {
         let file = MapFile {
             mapping: [(1, 100)].into(),
             contexts: [(".ctx1".to_owned(), [(1, 7)].into())].into(),
-            source: Some(Registry { url: "http://source".to_owned() }),
-            target: Some(Registry { url: "http://target".to_owned() }),
+            source: Some(Registry {
+                url: "http://source".to_owned(),
+            }),
+            target: Some(Registry {
+                url: "http://target".to_owned(),
+            }),
             subjects: [(1, vec!["orders-value".to_owned()])].into(),
             created_at: Some("2026-04-06T00:00:00Z".to_owned()),
         };
@@ -201,22 +227,52 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_its_line() {
         let cases = [
-            ("{\"1\": 2,\n\"1\": 3}", "schema id 1 is given twice at line 2"),
-            ("{\"1\": 2,\n\"-1\": 3}", "`-1` is not a schema id (0 to 2147483647) at line 2"),
+            (
+                "{\"1\": 2,\n\"1\": 3}",
+                "schema id 1 is given twice at line 2",
+            ),
+            (
+                "{\"1\": 2,\n\"-1\": 3}",
+                "`-1` is not a schema id (0 to 2147483647) at line 2",
+            ),
             ("{\"1\": 2,\n\"x\": 3}", "`x` is not a schema id at line 2"),
-            ("{\"1\":\n2147483648}", "2147483648 is not a schema id (0 to 2147483647) at line 2"),
-            ("{\"1\":\n-2}", "-2 is not a schema id (0 to 2147483647) at line 2"),
-            ("{\"1\":\n\"2\"}", "\"2\" is not a schema id (0 to 2147483647) at line 2"),
-            ("{\"2147483648\": 1}", "`2147483648` is not a schema id (0 to 2147483647) at line 1"),
+            (
+                "{\"1\":\n2147483648}",
+                "2147483648 is not a schema id (0 to 2147483647) at line 2",
+            ),
+            (
+                "{\"1\":\n-2}",
+                "-2 is not a schema id (0 to 2147483647) at line 2",
+            ),
+            (
+                "{\"1\":\n\"2\"}",
+                "\"2\" is not a schema id (0 to 2147483647) at line 2",
+            ),
+            (
+                "{\"2147483648\": 1}",
+                "`2147483648` is not a schema id (0 to 2147483647) at line 1",
+            ),
             ("{\"mapping\":{},\n\"maping\":{}}", "unknown key `maping`"),
-            ("{\"mapping\":{},\n\"mapping\":{}}", "`mapping` is given twice at line 2"),
-            ("{\"mapping\":{\"3\":1,\n\"3\":1}}", "schema id 3 is given twice at line 2"),
-            ("{\"mapping\":{},\n\"3\":1}", "id 3 stands beside `mapping` at line 2"),
+            (
+                "{\"mapping\":{},\n\"mapping\":{}}",
+                "`mapping` is given twice at line 2",
+            ),
+            (
+                "{\"mapping\":{\"3\":1,\n\"3\":1}}",
+                "schema id 3 is given twice at line 2",
+            ),
+            (
+                "{\"mapping\":{},\n\"3\":1}",
+                "id 3 stands beside `mapping` at line 2",
+            ),
             ("{\"1\": 2", "EOF while parsing an object at line 1"),
         ];
         for (json, message) in cases {
             let error = MapFile::parse(json).unwrap_err().to_string();
-            assert!(error.starts_with(message), "{json}\n gave: {error}\n not: {message}");
+            assert!(
+                error.starts_with(message),
+                "{json}\n gave: {error}\n not: {message}"
+            );
         }
     }
 }

@@ -1,0 +1,106 @@
+//! The admin port: metrics and health over HTTP/1.1.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+
+/// What the admin port tells.
+pub trait Admin: Send + Sync + 'static {
+    /// The metrics to scrape.
+    fn metrics(&self) -> &Registry;
+
+    /// Whether work can be done; why not, where it can't.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// A client that sends no request within this time is let go.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Binds the port; port 0 takes a free one.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Answers until the future is dropped.
+pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely; connections end and free some.
+                tracing::warn!(%error, "the admin port could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let response = respond(&request, &*admin);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "an admin connection broke");
+            }
+        });
+    }
+}
+
+fn respond(request: &Request<Incoming>, admin: &dyn Admin) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+    }
+    match request.uri().path() {
+        "/metrics" => metrics(admin.metrics()),
+        "/healthz" => plain(StatusCode::OK, "ok\n"),
+        "/readyz" => match admin.ready() {
+            Ok(()) => plain(StatusCode::OK, "ready\n"),
+            Err(why) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {why}\n"),
+            ),
+        },
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "/metrics, /healthz and /readyz are here\n",
+        ),
+    }
+}
+
+fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&registry.gather(), &mut text) {
+        Ok(()) => {
+            let mut response = plain(StatusCode::OK, text);
+            let kind = encoder
+                .format_type()
+                .parse()
+                .expect("the encoder names a media type");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,181 @@
+//! Segments: record batches of one partition, back to back, exactly as Kafka stores them.
+
+use bytes::{Bytes, BytesMut};
+use wire::batch::{Entries, Entry};
+use wire::crc::Running;
+use wire::{Batch, Header};
+
+use crate::manifest::Segment;
+use crate::store::Upload;
+use crate::{Backup, Error, Result, layout};
+
+/// Writes one segment and keeps count of it.
+pub struct SegmentWriter<'a> {
+    backup: &'a Backup,
+    topic: &'a str,
+    partition: i32,
+    upload: Box<dyn Upload>,
+    crc: Running,
+    held: BytesMut,
+    facts: Segment,
+}
+
+/// Batches are handed to the store in pieces of about this size.
+const PIECE: usize = 1 << 20;
+
+impl<'a> SegmentWriter<'a> {
+    /// Begins the segment whose first batch starts at `base_offset`.
+    pub async fn begin(
+        backup: &'a Backup,
+        topic: &'a str,
+        partition: i32,
+        base_offset: i64,
+    ) -> Result<Self> {
+        let key = backup.key(&layout::segment_log(topic, partition, base_offset));
+        let upload = backup.store().upload(&key).await?;
+        let facts = Segment {
+            base_offset,
+            last_offset: base_offset,
+            batches: 0,
+            records: 0,
+            first_timestamp: i64::MAX,
+            max_timestamp: i64::MIN,
+            bytes: 0,
+            crc32c: String::new(),
+        };
+        let (crc, held) = (Running::default(), BytesMut::new());
+        Ok(Self {
+            backup,
+            topic,
+            partition,
+            upload,
+            crc,
+            held,
+            facts,
+        })
+    }
+
+    /// Size so far.
+    pub fn bytes(&self) -> u64 {
+        self.facts.bytes
+    }
+
+    /// Appends one whole batch.
+    pub async fn append(&mut self, header: &Header, batch: &[u8]) -> Result<()> {
+        let facts = &mut self.facts;
+        facts.last_offset = header.last_offset();
+        facts.batches += 1;
+        facts.bytes += batch.len() as u64;
+        if !header.is_control() && header.count > 0 {
+            facts.records += header.count as u64;
+            facts.first_timestamp = facts.first_timestamp.min(header.base_timestamp);
+            facts.max_timestamp = facts.max_timestamp.max(header.max_timestamp);
+        }
+        self.crc.update(batch);
+        self.held.extend_from_slice(batch);
+        if self.held.len() >= PIECE {
+            self.upload.write(self.held.split().freeze()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the segment and its facts appear.
+    pub async fn finish(mut self) -> Result<Segment> {
+        self.upload.write(self.held.split().freeze()).await?;
+        self.upload.finish().await?;
+        self.facts.crc32c = format!("{:08x}", self.crc.value());
+        if self.facts.records == 0 {
+            (self.facts.first_timestamp, self.facts.max_timestamp) = (-1, -1);
+        }
+        let facts = layout::segment_facts(self.topic, self.partition, self.facts.base_offset);
+        self.backup.put_json(&facts, &self.facts).await?;
+        Ok(self.facts)
+    }
+}
+
+/// Reads a segment batch by batch, in bounded memory, and checks it against its facts at the end.
+pub struct SegmentReader<'a> {
+    backup: &'a Backup,
+    key: String,
+    facts: &'a Segment,
+    read: u64,
+    held: BytesMut,
+    crc: Running,
+}
+
+/// How much is read from the store at once, unless one batch is larger.
+const CHUNK: u64 = 4 << 20;
+
+impl<'a> SegmentReader<'a> {
+    /// Nothing is read yet.
+    pub fn new(backup: &'a Backup, topic: &str, partition: i32, facts: &'a Segment) -> Self {
+        let key = backup.key(&layout::segment_log(topic, partition, facts.base_offset));
+        let (held, crc) = (BytesMut::new(), Running::default());
+        Self {
+            backup,
+            key,
+            facts,
+            read: 0,
+            held,
+            crc,
+        }
+    }
+
+    /// The next batch, whole; `None` after the last one, when size and checksum were right.
+    pub async fn next_batch(&mut self) -> Result<Option<(Header, Bytes)>> {
+        loop {
+            match Entries::new(&self.held).next() {
+                Some(Ok(Entry::Whole { end, magic: 2, .. })) => {
+                    let bytes = self.held.split_to(end).freeze();
+                    let header = Batch::parse(&bytes)
+                        .map_err(|why| self.damaged(why))?
+                        .header;
+                    return Ok(Some((header, bytes)));
+                }
+                Some(Ok(Entry::Whole { magic, .. })) => {
+                    return Err(self.damaged(wire::Error::Magic(magic)));
+                }
+                Some(Err(why)) => return Err(self.damaged(why)),
+                Some(Ok(Entry::Partial { .. })) if self.read == self.facts.bytes => {
+                    return Err(self.damaged("its last batch is cut off"));
+                }
+                None if self.read == self.facts.bytes => {
+                    let crc32c = format!("{:08x}", self.crc.value());
+                    if crc32c != self.facts.crc32c {
+                        return Err(self.damaged("its CRC-32C does not match"));
+                    }
+                    return Ok(None);
+                }
+                Some(Ok(Entry::Partial { .. })) | None => self.fill().await?,
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<()> {
+        let end = (self.read + CHUNK).min(self.facts.bytes);
+        let bytes = self
+            .backup
+            .store()
+            .get_range(&self.key, self.read..end)
+            .await?;
+        if bytes.is_empty() {
+            let why = format!(
+                "it has {} bytes where {} were written",
+                self.read, self.facts.bytes
+            );
+            return Err(self.damaged(why));
+        }
+        self.crc.update(&bytes);
+        self.read += bytes.len() as u64;
+        self.held.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn damaged(&self, why: impl ToString) -> Error {
+        let place = self.backup.store().place(&self.key);
+        Error::Damaged {
+            place,
+            why: why.to_string(),
+        }
+    }
+}

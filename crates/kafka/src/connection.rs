@@ -1,0 +1,253 @@
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+use wire::frame;
+use wire::message::Message;
+use wire::shapes;
+
+use crate::{Address, Error, Result};
+
+/// A request whose answer can be checked before it is decoded.
+pub trait Call: Request {
+    /// The answer's table.
+    const SHAPE: &'static Message;
+}
+
+macro_rules! calls {
+    ($($request:ty => $shape:ident),+ $(,)?) => {
+        $(impl Call for $request {
+            const SHAPE: &'static Message = &shapes::$shape;
+        })+
+    };
+}
+
+calls! {
+    ApiVersionsRequest => API_VERSIONS_RESPONSE,
+    MetadataRequest => METADATA_RESPONSE,
+    ListOffsetsRequest => LIST_OFFSETS_RESPONSE,
+    CreateTopicsRequest => CREATE_TOPICS_RESPONSE,
+    DescribeConfigsRequest => DESCRIBE_CONFIGS_RESPONSE,
+    FetchRequest => FETCH_RESPONSE,
+    ProduceRequest => PRODUCE_RESPONSE,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Kafka's default `request.timeout.ms`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer that is read: a Fetch of our own never asks for more than a tenth of it.
+const FRAME_LIMIT: i32 = 512 << 20;
+/// How we name ourselves (KIP-511, and `client.id`).
+const CLIENT: &str = "kafka-backup";
+
+/// One connection to one broker, whose API versions are known.
+#[derive(Debug)]
+pub struct Connection {
+    address: Address,
+    stream: TcpStream,
+    versions: HashMap<i16, (i16, i16)>,
+    correlation_id: i32,
+}
+
+impl Connection {
+    /// Connects and asks for the broker's API versions.
+    pub async fn open(address: &Address) -> Result<Self> {
+        let connect = TcpStream::connect((address.host.as_str(), address.port));
+        let fail = |why: String| Error::Connection {
+            address: address.clone(),
+            why,
+        };
+        let stream = match timeout(CONNECT_TIMEOUT, connect).await {
+            Err(_) => return Err(fail("connecting took longer than 10 s".to_owned())),
+            Ok(Err(why)) => return Err(fail(why.to_string())),
+            Ok(Ok(stream)) => stream,
+        };
+        stream
+            .set_nodelay(true)
+            .map_err(|why| fail(why.to_string()))?;
+        let versions = HashMap::new();
+        let mut connection = Self {
+            address: address.clone(),
+            stream,
+            versions,
+            correlation_id: 0,
+        };
+        connection.negotiate().await?;
+        Ok(connection)
+    }
+
+    /// The broker.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether the broker has an API at all.
+    pub fn offers(&self, api_key: i16) -> bool {
+        self.versions.contains_key(&api_key)
+    }
+
+    /// The highest version that the broker and we know, at most `highest`.
+    pub fn version<R: Call>(&self, highest: i16) -> Result<i16> {
+        let (known, crates) = (R::SHAPE.versions, R::VERSIONS);
+        let min = known.0.max(crates.min);
+        let max = known.1.min(crates.max).min(highest);
+        let (theirs_min, theirs_max) = self.versions.get(&R::KEY).copied().unwrap_or((0, -1));
+        let version = max.min(theirs_max);
+        if version < min || version < theirs_min {
+            let (address, api) = (self.address.clone(), R::SHAPE.name);
+            return Err(Error::Version {
+                address,
+                api,
+                min,
+                max,
+            });
+        }
+        Ok(version)
+    }
+
+    /// Asks in the highest common version and decodes the answer.
+    pub async fn call<R: Call>(&mut self, request: &R) -> Result<R::Response> {
+        let version = self.version::<R>(i16::MAX)?;
+        self.call_at(request, version).await
+    }
+
+    /// Asks in one version and decodes the answer.
+    pub async fn call_at<R: Call>(&mut self, request: &R, version: i16) -> Result<R::Response> {
+        let (frame, body) = self.exchange(request, version).await?;
+        self.decode::<R>(frame, body, version)
+    }
+
+    /// Asks and gives the answer's bytes and where its body begins. The caller must check them.
+    pub async fn exchange<R: Call>(&mut self, request: &R, version: i16) -> Result<(Bytes, usize)> {
+        let correlation_id = self.send(request, version).await?;
+        let frame = self.receive(correlation_id).await?;
+        let flexible = R::Response::header_version(version) > 0;
+        let body = frame::response_body(&frame, flexible)
+            .map_err(|why| self.malformed::<R>(why.to_string()))?;
+        Ok((frame, body))
+    }
+
+    pub(crate) fn malformed<R: Call>(&self, why: String) -> Error {
+        Error::Malformed {
+            address: self.address.clone(),
+            api: R::SHAPE.name,
+            why,
+        }
+    }
+
+    fn decode<R: Call>(&self, frame: Bytes, body: usize, version: i16) -> Result<R::Response> {
+        R::SHAPE
+            .check(&frame, body, version)
+            .map_err(|why| self.malformed::<R>(why.to_string()))?;
+        R::Response::decode(&mut frame.slice(body..), version)
+            .map_err(|why| self.malformed::<R>(why.to_string()))
+    }
+
+    async fn send<R: Call>(&mut self, request: &R, version: i16) -> Result<i32> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation_id)
+            .with_client_id(Some(StrBytes::from_static_str(CLIENT)));
+        let mut out = BytesMut::from(&[0; 4][..]);
+        let encoded = header
+            .encode(&mut out, R::header_version(version))
+            .and_then(|()| request.encode(&mut out, version));
+        encoded
+            .map_err(|why| self.malformed::<R>(format!("the request can't be written: {why}")))?;
+        let size = (out.len() - 4) as i32;
+        out[..4].copy_from_slice(&size.to_be_bytes());
+        let written = timeout(REQUEST_TIMEOUT, self.stream.write_all(&out)).await;
+        self.io(written)?;
+        Ok(self.correlation_id)
+    }
+
+    async fn receive(&mut self, correlation_id: i32) -> Result<Bytes> {
+        let read = timeout(REQUEST_TIMEOUT, self.read_frame()).await;
+        let frame = self.io(read)?;
+        let theirs = frame.first_chunk().map(|it| i32::from_be_bytes(*it));
+        if theirs != Some(correlation_id) {
+            let why = format!("answer {theirs:?} came where {correlation_id} was due");
+            return Err(Error::Connection {
+                address: self.address.clone(),
+                why,
+            });
+        }
+        Ok(frame)
+    }
+
+    async fn read_frame(&mut self) -> io::Result<Bytes> {
+        let size = self.stream.read_i32().await?;
+        if !(4..=FRAME_LIMIT).contains(&size) {
+            let why = format!("a frame of {size} bytes: is this a Kafka port without TLS?");
+            return Err(io::Error::other(why));
+        }
+        // Memory grows with what arrives, not with what was announced.
+        let mut frame = BytesMut::new();
+        let mut limited = (&mut self.stream).take(size as u64);
+        while frame.len() < size as usize {
+            frame.reserve((size as usize - frame.len()).min(1 << 20));
+            if limited.read_buf(&mut frame).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(frame.freeze())
+    }
+
+    fn io<T>(&self, result: std::result::Result<io::Result<T>, Elapsed>) -> Result<T> {
+        let why = match result {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(why)) if why.kind() == io::ErrorKind::UnexpectedEof => {
+                "the connection was closed".to_owned()
+            }
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "no answer within 30 s".to_owned(),
+        };
+        Err(Error::Connection {
+            address: self.address.clone(),
+            why,
+        })
+    }
+
+    /// A broker that does not know our version of ApiVersions answers in version 0 (KIP-511).
+    async fn negotiate(&mut self) -> Result<()> {
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str(CLIENT))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let mut version = 3;
+        loop {
+            let correlation_id = self.send(&request, version).await?;
+            let frame = self.receive(correlation_id).await?;
+            // This response's header is version 0 whatever the body is.
+            let refused = frame.get(4..6) == Some(&UNSUPPORTED_VERSION.to_be_bytes());
+            if refused && version > 0 {
+                version = 0;
+                continue;
+            }
+            let answer = self.decode::<ApiVersionsRequest>(frame, 4, version)?;
+            if let Some(code) = kafka_protocol::ResponseError::try_from_code(answer.error_code) {
+                let (api, what) = ("ApiVersions", self.address.to_string());
+                return Err(Error::Broker { api, what, code });
+            }
+            self.versions = answer
+                .api_keys
+                .iter()
+                .map(|api| (api.api_key, (api.min_version, api.max_version)))
+                .collect();
+            return Ok(());
+        }
+    }
+}
+
+const UNSUPPORTED_VERSION: i16 = 35;

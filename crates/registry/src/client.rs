@@ -1,0 +1,435 @@
+//! Asking a registry, politely (a rate limit) and stubbornly (retries).
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use governor::DefaultDirectRateLimiter;
+use governor::Quota;
+use reqwest::{Method, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{Error, Result, Schema, Version};
+
+/// How to reach a registry.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its addresses; each request tries them in order.
+    pub urls: Vec<String>,
+    /// Who we are.
+    pub auth: Auth,
+    /// The most requests in one second, retries included.
+    pub requests_per_second: NonZeroU32,
+    /// When to try again.
+    pub retry: Retry,
+    /// The longest that one request may take.
+    pub timeout: Duration,
+}
+
+/// Who we are to the registry.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nobody.
+    None,
+    /// HTTP basic.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+/// When to try again after a reset, a timeout, 429 or 5xx.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// How often to ask in all.
+    pub max_attempts: usize,
+    /// The first wait; each further one is twice as long, with jitter.
+    pub initial_backoff: Duration,
+    /// The longest wait, `Retry-After` excepted.
+    pub max_backoff: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            initial_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Confluent Cloud allows 25 requests a second to one API key.
+const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).expect("25 is not zero");
+
+/// The longest that `Retry-After` can make us wait.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(120);
+
+impl Settings {
+    /// The defaults for a registry at one address.
+    pub fn new(url: &str) -> Self {
+        Self {
+            urls: vec![url.to_owned()],
+            auth: Auth::None,
+            requests_per_second: REQUESTS_PER_SECOND,
+            retry: Retry::default(),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A registry.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    urls: Vec<Url>,
+    auth: Auth,
+    limiter: Arc<DefaultDirectRateLimiter>,
+    retry: Retry,
+}
+
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+impl Client {
+    /// Checks the settings; the registry is not asked yet.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let urls: Vec<Url> = settings
+            .urls
+            .iter()
+            .map(|url| parse(url))
+            .collect::<Result<_>>()?;
+        if urls.is_empty() {
+            return Err(Error::Settings(
+                "schema_registry.url names no registry".to_owned(),
+            ));
+        }
+        let http = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
+            .user_agent(concat!("kafka-backup/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|why| Error::Settings(format!("no HTTP client: {}", innermost(&why))))?;
+        let limiter =
+            DefaultDirectRateLimiter::direct(Quota::per_second(settings.requests_per_second));
+        let (auth, retry) = (settings.auth.clone(), settings.retry);
+        Ok(Self {
+            http,
+            urls,
+            auth,
+            limiter: Arc::new(limiter),
+            retry,
+        })
+    }
+
+    /// The address, without credentials.
+    pub fn url(&self) -> String {
+        shown(&self.urls[0])
+    }
+
+    /// All subjects of every context; soft-deleted ones too where asked for.
+    pub async fn subjects(&self, deleted: bool) -> Result<Vec<String>> {
+        let query = [("deleted", deleted.to_string())];
+        self.get(&["subjects"], &query).await
+    }
+
+    /// The numbers of a subject's live versions, ascending.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>> {
+        self.get(&["subjects", subject, "versions"], &[]).await
+    }
+
+    /// One version of a subject.
+    pub async fn version(&self, subject: &str, version: u32) -> Result<Version> {
+        self.get(
+            &["subjects", subject, "versions", &version.to_string()],
+            &[],
+        )
+        .await
+    }
+
+    /// A schema by its id in the default context.
+    pub async fn schema(&self, id: u32) -> Result<Schema> {
+        self.get(&["schemas", "ids", &id.to_string()], &[]).await
+    }
+
+    /// The config of a subject, or the global one. `None` where none is set or offered.
+    pub async fn config(&self, subject: Option<&str>) -> Result<Option<Value>> {
+        let mut path = vec!["config"];
+        path.extend(subject);
+        if_set(self.get(&path, &[]).await)
+    }
+
+    /// The mode of a subject, or the global one. `None` where none is set or offered.
+    pub async fn mode(&self, subject: Option<&str>) -> Result<Option<String>> {
+        let mut path = vec!["mode"];
+        path.extend(subject);
+        let answer: Option<Mode> = if_set(self.get(&path, &[]).await)?;
+        Ok(answer.map(|it| it.mode))
+    }
+
+    /// The registry's version, where it tells.
+    pub async fn server_version(&self) -> Result<Option<String>> {
+        let answer: Option<ServerVersion> =
+            if_set(self.get(&["v1", "metadata", "version"], &[]).await)?;
+        Ok(answer.map(|it| it.version))
+    }
+
+    /// Registers a schema and gives its id. The same schema again gives the same id.
+    ///
+    /// No version is sent: a registry would store it as metadata, which makes another schema of it.
+    pub async fn register(&self, subject: &str, schema: &Schema) -> Result<u32> {
+        let path = ["subjects", subject, "versions"];
+        let answer: Registered = self.send(Method::POST, &path, &[], &json!(schema)).await?;
+        Ok(answer.id)
+    }
+
+    /// The version of the subject that has this schema, `None` where it has none.
+    pub async fn lookup(&self, subject: &str, schema: &Schema) -> Result<Option<Version>> {
+        let answer = self
+            .send(Method::POST, &["subjects", subject], &[], &json!(schema))
+            .await;
+        if_set(answer)
+    }
+
+    /// Sets a subject's config, or the global one, as [`Self::config`] gave it.
+    pub async fn set_config(&self, subject: Option<&str>, config: &Value) -> Result<()> {
+        let mut path = vec!["config"];
+        path.extend(subject);
+        let mut config = config.clone();
+        // GET and PUT name the level differently.
+        if let Some(fields) = config.as_object_mut()
+            && let Some(level) = fields.remove("compatibilityLevel")
+        {
+            fields.insert("compatibility".to_owned(), level);
+        }
+        self.send::<Value>(Method::PUT, &path, &[], &config).await?;
+        Ok(())
+    }
+
+    /// Sets a subject's mode, or the global one.
+    pub async fn set_mode(&self, subject: Option<&str>, mode: &str) -> Result<()> {
+        let mut path = vec!["mode"];
+        path.extend(subject);
+        self.send::<Value>(Method::PUT, &path, &[], &json!({ "mode": mode }))
+            .await?;
+        Ok(())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
+        self.ask(Method::GET, path, query, None).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: &Value,
+    ) -> Result<T> {
+        self.ask(method, path, query, Some(body)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<T> {
+        let once = || self.any_of_the_urls(&method, path, query, body);
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(self.retry.initial_backoff)
+            .with_max_delay(self.retry.max_backoff)
+            .with_max_times(self.retry.max_attempts.saturating_sub(1))
+            .with_jitter();
+        let answer = once
+            .retry(backoff)
+            .when(Error::is_transient)
+            .adjust(|error, wait| match error {
+                Error::Answer {
+                    retry_after: Some(seconds),
+                    ..
+                } => wait.map(|_| Duration::from_secs(*seconds).min(RETRY_AFTER_LIMIT)),
+                _ => wait,
+            })
+            .notify(|error, wait| {
+                let wait = wait.as_millis();
+                tracing::warn!("{error}; asking again in {wait} ms");
+            })
+            .await;
+        let (url, text) = answer?;
+        serde_json::from_str(&text).map_err(|why| Error::NotARegistry {
+            url,
+            why: why.to_string(),
+        })
+    }
+
+    /// Asks the addresses in order until one can be reached.
+    async fn any_of_the_urls(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<(String, String)> {
+        let mut last = None;
+        for base in &self.urls {
+            self.limiter.until_ready().await;
+            match self.once(base, method, path, query, body).await {
+                Err(error @ Error::Unreachable { .. }) => last = Some(error),
+                answer => return answer,
+            }
+        }
+        Err(last.expect("there is one address at least"))
+    }
+
+    async fn once(
+        &self,
+        base: &Url,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<(String, String)> {
+        let mut url = base.clone();
+        url.path_segments_mut()
+            .expect("parse() took http and https only, which have paths")
+            .pop_if_empty()
+            .extend(path);
+        let shown = shown(&url);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self
+            .http
+            .request(method.clone(), url)
+            .header("Accept", CONTENT_TYPE);
+        if let Auth::Basic { username, password } = &self.auth {
+            request = request.basic_auth(username, Some(password.expose_secret()));
+        }
+        if let Some(body) = body {
+            request = request
+                .header("Content-Type", CONTENT_TYPE)
+                .body(body.to_string());
+        }
+        let unreachable = |why: reqwest::Error| Error::Unreachable {
+            url: shown.clone(),
+            why: innermost(&why),
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let retry_after = answer
+            .headers()
+            .get("Retry-After")
+            .and_then(|it| it.to_str().ok()?.trim().parse().ok());
+        let text = answer.text().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok((shown, text));
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Error::Unauthorized {
+                url: shown,
+                status: status.as_u16(),
+            });
+        }
+        let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
+        let method = method_name(method);
+        let message = refusal
+            .message
+            .filter(|it| !it.is_empty())
+            .unwrap_or_else(|| {
+                status
+                    .canonical_reason()
+                    .unwrap_or("it gave no reason")
+                    .to_owned()
+            });
+        let (status, code) = (status.as_u16(), refusal.error_code);
+        Err(Error::Answer {
+            method,
+            url: shown,
+            status,
+            code,
+            message,
+            retry_after,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Mode {
+    mode: String,
+}
+
+#[derive(Deserialize)]
+struct ServerVersion {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    id: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error_code: u32,
+    message: Option<String>,
+}
+
+/// 404 means that something is not set, or that this registry does not offer it.
+fn if_set<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse(url: &str) -> Result<Url> {
+    match Url::parse(url) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(url) => {
+            let scheme = url.scheme();
+            Err(Error::Settings(format!(
+                "schema_registry.url: {scheme} is not http or https"
+            )))
+        }
+        Err(why) => Err(Error::Settings(format!(
+            "schema_registry.url `{url}`: {why}"
+        ))),
+    }
+}
+
+/// The address without a user, a password and a query.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // These fail only on addresses that can't have credentials in the first place.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "POST",
+    }
+}
+
+/// The cause at the bottom says most: "Connection refused", not "error sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

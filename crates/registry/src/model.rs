@@ -1,0 +1,99 @@
+//! Subjects, versions and schemas as the API names them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A schema apart from the names and ids it has been given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema {
+    /// `AVRO` where the API leaves it out.
+    #[serde(default = "avro", skip_serializing_if = "is_avro")]
+    pub schema_type: String,
+    /// The text, byte for byte.
+    pub schema: String,
+    /// Other subjects' versions that the text refers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// Tags, properties and sensitive names (data contracts).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    /// Domain and migration rules (data contracts).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_set: Option<Value>,
+}
+
+/// A schema's link to a version of another subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Reference {
+    /// How the text names it: an Avro full name, a JSON `$ref`, a Protobuf import.
+    pub name: String,
+    /// The subject.
+    pub subject: String,
+    /// The version; -1 is the latest one.
+    pub version: i32,
+}
+
+/// A schema as it is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// The subject, with its context (`:.ctx1:orders-value`) unless that is the default one.
+    pub subject: String,
+    /// Its number; gaps are normal.
+    pub version: u32,
+    /// Its id, unique within its context.
+    pub id: u32,
+    /// The same in every registry (since 8.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<String>,
+    /// The schema.
+    #[serde(flatten)]
+    pub schema: Schema,
+}
+
+impl Version {
+    /// The context that its id belongs to.
+    pub fn context(&self) -> &str {
+        context(&self.subject)
+    }
+}
+
+/// The context in a qualified subject name: `.ctx1` of `:.ctx1:orders-value`, `.` of others.
+pub fn context(subject: &str) -> &str {
+    subject
+        .strip_prefix(':')
+        .and_then(|rest| rest.split_once(':'))
+        .map(|(context, _)| context)
+        .filter(|context| context.starts_with('.'))
+        .unwrap_or(".")
+}
+
+fn avro() -> String {
+    "AVRO".to_owned()
+}
+
+fn is_avro(schema_type: &str) -> bool {
+    schema_type == "AVRO"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_read_from_subjects() {
+        assert_eq!(context("orders-value"), ".");
+        assert_eq!(context(":.ctx1:orders-value"), ".ctx1");
+        assert_eq!(context(":.:orders-value"), ".");
+        assert_eq!(context(":odd"), ".");
+    }
+
+    #[test]
+    fn avro_is_what_the_api_leaves_out() {
+        let text = r#"{"subject":"a","version":1,"id":7,"schema":"\"string\""}"#;
+        let version: Version = serde_json::from_str(text).unwrap();
+        assert_eq!(version.schema.schema_type, "AVRO");
+        assert_eq!(serde_json::to_string(&version).unwrap(), text);
+    }
+}

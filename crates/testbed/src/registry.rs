@@ -1,0 +1,215 @@
+//! An in-process Schema Registry that answers as a real Confluent one does: status, `error_code`
+//! and shape. `tests/registry_facts.rs` holds it against the table, and any real one against it.
+
+mod compatibility;
+mod routes;
+mod state;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use routes::Call;
+use state::State;
+
+/// What kind of registry to be.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `user:password` that every request must bring.
+    pub basic_auth: Option<(String, String)>,
+    /// Whether modes can be changed (`mode.mutability`).
+    pub immutable_mode: bool,
+    /// Like Apicurio's `ccompat`: no modes, ids and versions in registrations ignored.
+    pub apicurio: bool,
+    /// The first id to give out.
+    pub first_id: Option<u32>,
+}
+
+/// A fault to answer with instead of the truth.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// The HTTP status.
+    pub status: u16,
+    /// Seconds in `Retry-After`.
+    pub retry_after: Option<u64>,
+}
+
+/// A request that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `GET`, `POST`, `PUT` or `DELETE`.
+    pub method: String,
+    /// The path and query.
+    pub path: String,
+}
+
+/// A running registry; it stops when dropped.
+#[derive(Debug)]
+pub struct EmbeddedRegistry {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    state: Mutex<State>,
+    faults: Mutex<Vec<Fault>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of these locks panics")
+}
+
+impl EmbeddedRegistry {
+    /// Starts an empty registry on a free loopback port.
+    pub async fn start(options: Options) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new(&options)),
+            options,
+            faults: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            task,
+        })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers the next requests with these faults, the first one first.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        let mut all: Vec<_> = faults.into_iter().collect();
+        all.reverse();
+        *lock(&self.shared.faults) = all;
+    }
+
+    /// Every request so far, in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared.seen).clone()
+    }
+
+    /// Registers a schema directly and gives its id; panics where the registry refuses.
+    pub fn register(&self, subject: &str, schema: &Value) -> u32 {
+        let body = schema.to_string();
+        let path = format!("/subjects/{}/versions", routes::escape(subject));
+        let call = Call::new("POST", &path, body.as_bytes());
+        let (status, answer) = routes::answer(&call, &mut lock(&self.shared.state));
+        assert_eq!(status, 200, "{subject}: {answer}");
+        answer["id"]
+            .as_u64()
+            .expect("a registration answers with an id") as u32
+    }
+}
+
+impl Drop for EmbeddedRegistry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let shared = Arc::clone(&shared);
+                async move { Ok::<_, Infallible>(respond(request, &shared).await) }
+            });
+            // A client that goes away is no matter here.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+    let method = request.method().to_string();
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |it| it.as_str())
+        .to_owned();
+    lock(&shared.seen).push(Seen {
+        method: method.clone(),
+        path: path.clone(),
+    });
+    if let Some(fault) = lock(&shared.faults).pop() {
+        let body =
+            json!({ "error_code": u32::from(fault.status) * 100 + 1, "message": "injected" });
+        let mut response = json_response(fault.status, &body);
+        if let Some(seconds) = fault.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        return response;
+    }
+    if let Some((user, password)) = &shared.options.basic_auth {
+        let wanted = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+        if request
+            .headers()
+            .get(AUTHORIZATION)
+            .is_none_or(|it| it.as_bytes() != wanted.as_bytes())
+        {
+            return json_response(
+                401,
+                &json!({ "error_code": 401, "message": "Unauthorized" }),
+            );
+        }
+    }
+    let body = match request.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return json_response(400, &json!({ "error_code": 400, "message": "cut off" })),
+    };
+    let call = Call::new(&method, &path, &body);
+    let (status, answer) = routes::answer(&call, &mut lock(&shared.state));
+    json_response(status, &answer)
+}
+
+fn json_response(status: u16, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status.try_into().expect("our statuses are three digits");
+    let kind = "application/vnd.schemaregistry.v1+json"
+        .parse()
+        .expect("a header value");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = bytes.chunks(3).flat_map(|chunk| {
+        let mut bits = [0; 4];
+        bits[1..=chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes(bits);
+        (0..4).map(move |index| {
+            let digit = DIGITS[(bits >> (18 - 6 * index) & 63) as usize];
+            if index <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            }
+        })
+    });
+    digits.collect()
+}

@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Options;
+
+/// All a registry holds.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) contexts: BTreeMap<String, Context>,
+    pub(super) immutable_mode: bool,
+    pub(super) apicurio: bool,
+}
+
+/// Ids are unique within one context.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) next_id: u32,
+    pub(super) schemas: BTreeMap<u32, Schema>,
+    pub(super) subjects: BTreeMap<String, Subject>,
+    pub(super) config: Option<Value>,
+    pub(super) mode: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) versions: BTreeMap<u32, Version>,
+    pub(super) config: Option<Value>,
+    pub(super) mode: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version {
+    pub(super) id: u32,
+    pub(super) deleted: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Schema {
+    pub(super) schema_type: String,
+    pub(super) text: String,
+    pub(super) references: Vec<Value>,
+    pub(super) metadata: Option<Value>,
+    pub(super) rule_set: Option<Value>,
+}
+
+impl State {
+    pub(super) fn new(options: &Options) -> Self {
+        let first = Context {
+            next_id: options.first_id.unwrap_or(1),
+            ..Context::default()
+        };
+        Self {
+            contexts: [(".".to_owned(), first)].into(),
+            immutable_mode: options.immutable_mode,
+            apicurio: options.apicurio,
+        }
+    }
+
+    pub(super) fn context(&mut self, name: &str) -> &mut Context {
+        self.contexts.entry(name.to_owned()).or_default()
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        let (schemas, subjects) = Default::default();
+        Self {
+            next_id: 1,
+            schemas,
+            subjects,
+            config: None,
+            mode: None,
+        }
+    }
+}
+
+impl Subject {
+    pub(super) fn live(&self) -> impl DoubleEndedIterator<Item = (u32, Version)> {
+        self.versions
+            .iter()
+            .filter(|(_, it)| !it.deleted)
+            .map(|(&number, &it)| (number, it))
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live().next().is_some()
+    }
+}
+
+impl Schema {
+    /// Whether a registry takes the two for one schema: text apart from layout, and all the rest.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        self.schema_type == other.schema_type
+            && self.canonical() == other.canonical()
+            && self.references == other.references
+            && self.metadata == other.metadata
+            && self.rule_set == other.rule_set
+    }
+
+    fn canonical(&self) -> String {
+        match serde_json::from_str::<Value>(&self.text) {
+            Ok(json) if self.schema_type != "PROTOBUF" => json.to_string(),
+            _ => self.text.split_whitespace().collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What makes the text no schema of its type.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let parsed = serde_json::from_str::<Value>(&self.text);
+        match self.schema_type.as_str() {
+            "AVRO" => match parsed {
+                Ok(Value::Object(fields)) if fields.contains_key("type") => None,
+                Ok(Value::String(_) | Value::Array(_)) => None,
+                _ => Some(format!(
+                    "Invalid schema of type AVRO, details: {}",
+                    self.text
+                )),
+            },
+            "JSON" => parsed
+                .err()
+                .map(|it| format!("Invalid schema of type JSON, details: {it}")),
+            "PROTOBUF" if self.text.contains("message") || self.text.contains("enum") => None,
+            "PROTOBUF" => Some("Invalid schema of type PROTOBUF, details: no message".to_owned()),
+            other => Some(format!("Invalid schema type {other}")),
+        }
+    }
+}
