@@ -1,1 +1,6 @@
-//! The command line of both binaries.
+//! The command line of both binaries: reads settings, calls the libraries, prints what they give.
+
+pub mod commands;
+pub mod exit;
+mod open;
+pub mod settings;

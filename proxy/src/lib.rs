@@ -1,1 +1,218 @@
-//! The Kafka proxy that translates schema ids as they pass.
+//! The Kafka proxy: clients connect to it instead of the brokers, and schema ids are right on the
+//! other side.
+//!
+//! One client connection has one upstream connection, so order, pipelining, fetch sessions and
+//! authentication stay what they are. Frames pass untouched but for four things: ids in Produce
+//! requests (or Fetch responses), broker addresses, and the versions that ApiVersions offers.
+
+mod addresses;
+mod apis;
+mod brokers;
+mod connection;
+mod metrics;
+mod pending;
+mod reader;
+mod requests;
+mod responses;
+mod unmapped;
+mod versions;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::admin::Admin;
+use arc_swap::ArcSwap;
+use kafka::{Address, Cluster};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use wire::IdMap;
+use wire::translate::Parts;
+
+use brokers::Brokers;
+use metrics::Metrics;
+use unmapped::Unmapped;
+
+/// What the proxy does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients bootstrap; port 0 takes a free one.
+    pub bootstrap: SocketAddr,
+    /// The host that clients are told for every broker.
+    pub advertised_host: String,
+    /// Broker n listens on this port + n; 0 takes free ports.
+    pub broker_port_base: u16,
+    /// The target cluster.
+    pub target: Vec<Address>,
+    /// What is translated.
+    pub rewrite: Rewrite,
+    /// Frames above this size end their connection.
+    pub max_frame_bytes: usize,
+    /// What one batch may grow to when it is decompressed.
+    pub max_decompressed_bytes: usize,
+    /// How long connections may take to finish when the proxy stops.
+    pub drain_timeout: Duration,
+}
+
+/// What is translated.
+#[derive(Debug, Clone, Copy)]
+pub struct Rewrite {
+    /// Produce requests.
+    pub produce: bool,
+    /// Fetch responses.
+    pub fetch: bool,
+    /// Keys, values or both.
+    pub parts: Parts,
+}
+
+/// Why the proxy can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken, or the address is not this machine's.
+    #[error("can't listen on {address}: {why}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's word.
+        why: std::io::Error,
+    },
+    /// The metrics could not be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    map: ArcSwap<IdMap>,
+    brokers: Brokers,
+    metrics: Metrics,
+    unmapped: Unmapped,
+    draining: watch::Sender<bool>,
+    ready: watch::Sender<Result<(), String>>,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    bootstrap: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+/// Before the target is asked again for its brokers while it can't be reached.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Proxy {
+    /// Opens the bootstrap port and looks for the target's brokers in the background.
+    pub async fn start(settings: Settings, map: IdMap) -> Result<Self, Error> {
+        let address = settings.bootstrap;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|why| Error::Listen { address, why })?;
+        let bootstrap = listener
+            .local_addr()
+            .map_err(|why| Error::Listen { address, why })?;
+        let metrics = Metrics::new()?;
+        metrics.id_map_ids.set(map.len() as i64);
+        let shared = Arc::new(Shared {
+            map: ArcSwap::from_pointee(map),
+            brokers: Brokers::default(),
+            metrics,
+            unmapped: Unmapped::default(),
+            draining: watch::Sender::new(false),
+            ready: watch::Sender::new(Err("the target has not answered yet".to_owned())),
+            settings,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(brokers::accept(listener, None, Arc::clone(&shared)));
+        tasks.spawn(find_brokers(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            bootstrap,
+            tasks,
+        })
+    }
+
+    /// Where clients bootstrap.
+    pub fn bootstrap(&self) -> SocketAddr {
+        self.bootstrap
+    }
+
+    /// What the admin port tells.
+    pub fn admin(&self) -> Arc<dyn Admin> {
+        Arc::clone(&self.shared) as Arc<dyn Admin>
+    }
+
+    /// Waits until the target has answered and every broker has its port.
+    pub async fn ready(&self) {
+        let mut ready = self.shared.ready.subscribe();
+        // The sender lives as long as `self` does.
+        let _ = ready.wait_for(Result::is_ok).await;
+    }
+
+    /// Closes the ports, lets requests that are under way be answered, then ends every connection.
+    pub async fn drain(mut self) {
+        self.shared.draining.send_replace(true);
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        self.shared.brokers.close();
+        let connections = &self.shared.metrics.connections;
+        let finished = async {
+            while connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(self.shared.settings.drain_timeout, finished)
+            .await
+            .is_err()
+        {
+            tracing::warn!("{} connections did not finish in time", connections.get());
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.draining.send_replace(true);
+        self.shared.brokers.close();
+    }
+}
+
+/// Opens the ports of all brokers, so that a client that only remembers those finds them after a
+/// restart of the proxy.
+async fn find_brokers(shared: Arc<Shared>) {
+    let cluster = Cluster::new(shared.settings.target.clone());
+    loop {
+        match cluster.metadata(Some(&[])).await {
+            Ok(metadata) => {
+                for (node, address) in metadata.brokers {
+                    brokers::local(&shared, node, &address);
+                }
+                _ = shared.ready.send_replace(Ok(()));
+                return;
+            }
+            Err(error) => {
+                tracing::warn!("the target can't be asked for its brokers: {error}");
+                _ = shared.ready.send_replace(Err(error.to_string()));
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+impl Admin for Shared {
+    fn metrics(&self) -> &Registry {
+        &self.metrics.registry
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if *self.draining.borrow() {
+            return Err("the proxy is stopping".to_owned());
+        }
+        self.ready.borrow().clone()
+    }
+}

@@ -1,2 +1,83 @@
-//! Placeholder.
-fn main() {}
+//! Backs up and restores Kafka topics with their Schema Registry.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use app::logging;
+use clap::{Parser, Subcommand};
+use kafka_backup::commands::{self, Format};
+use kafka_backup::exit;
+
+/// Backs up and restores Kafka topics with their Schema Registry
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed on stdout
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    format: Format,
+    /// How logs are printed on stderr
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: Format,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; \
+    3 a preflight check failed, nothing was changed";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Capture topics and the Schema Registry in one artefact
+    Backup {
+        /// The settings file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Restore an artefact: schemas, id map, records
+    Restore {
+        /// The settings file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Show what a backup holds
+    Describe {
+        /// A folder, or s3://bucket/prefix
+        #[arg(long)]
+        path: String,
+        /// The backup's id
+        #[arg(long)]
+        backup_id: String,
+    },
+    /// Work with settings files
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Read a settings file as a run would and show what it means, without secrets
+    Check {
+        /// The settings file
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let format = arguments.format;
+    logging::start(arguments.log_format.into(), "info");
+    exit::report(match arguments.command {
+        Command::Backup { config } => commands::backup::run(&config, format).await,
+        Command::Restore { config } => commands::restore::run(&config, format).await,
+        Command::Describe { path, backup_id } => {
+            commands::describe::run(&path, &backup_id, format).await
+        }
+        Command::Config {
+            command: ConfigCommand::Check { config },
+        } => commands::config::check(&config),
+    })
+}

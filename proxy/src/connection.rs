@@ -1,0 +1,179 @@
+//! One client connection and the upstream connection that belongs to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use wire::frame::RequestStart;
+
+use crate::pending::Pending;
+use crate::reader::FrameReader;
+use crate::{Shared, requests, responses};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a connection ended other than by its client's wish.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("no broker can be reached: {0}")]
+    Unreachable(String),
+    #[error("the client's side broke: {0}")]
+    Client(io::Error),
+    #[error("the broker's side broke: {0}")]
+    Broker(io::Error),
+    #[error("the client sent a malformed request: {0}")]
+    Request(wire::Error),
+    #[error("the broker sent a malformed response to API {} version {}: {why}", of.api_key, of.api_version)]
+    Response { of: RequestStart, why: String },
+    #[error("the client asked for API {} in version {}, which was not offered", .0.api_key, .0.api_version)]
+    NotOffered(RequestStart),
+    #[error("the broker answered {found} where {expected} was due")]
+    OutOfOrder { expected: i32, found: i32 },
+    #[error("the broker answered without having been asked")]
+    Unasked,
+    #[error("the broker moved to another address")]
+    Moved,
+    #[error("the proxy is stopping")]
+    Drained,
+}
+
+impl End {
+    /// A label for metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Client(_) => "client_io",
+            Self::Broker(_) => "broker_io",
+            Self::Request(_) => "malformed_request",
+            Self::Response { .. } => "malformed_response",
+            Self::NotOffered(_) => "not_offered",
+            Self::OutOfOrder { .. } | Self::Unasked => "out_of_order",
+            Self::Moved => "broker_moved",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+/// Serves one client until either side ends. Whatever happens here ends this connection only.
+pub(crate) async fn serve(
+    client: TcpStream,
+    peer: SocketAddr,
+    upstream: Option<watch::Receiver<Address>>,
+    shared: Arc<Shared>,
+) {
+    shared.metrics.connections_total.inc();
+    shared.metrics.connections.inc();
+    let open = Open(Arc::clone(&shared));
+    match run(client, upstream, &shared).await {
+        Ok(()) => tracing::debug!(%peer, "closed"),
+        Err(end) => {
+            shared
+                .metrics
+                .failures
+                .with_label_values(&[end.reason()])
+                .inc();
+            match end {
+                // Clients come and go, and we know that we stop.
+                End::Client(_) | End::Drained => tracing::debug!(%peer, "{end}"),
+                _ => tracing::warn!(%peer, "{end}"),
+            }
+        }
+    }
+    drop(open);
+}
+
+/// Counts the connection down even if serving it panics.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+async fn run(
+    client: TcpStream,
+    upstream: Option<watch::Receiver<Address>>,
+    shared: &Arc<Shared>,
+) -> Result<(), End> {
+    let broker = match &upstream {
+        Some(watch) => {
+            let address = watch.borrow().clone();
+            dial(&[address]).await?
+        }
+        None => dial(&shared.settings.target).await?,
+    };
+    client.set_nodelay(true).map_err(End::Client)?;
+    broker.set_nodelay(true).map_err(End::Broker)?;
+    let limit = shared.settings.max_frame_bytes;
+    let (client_read, mut client_write) = client.into_split();
+    let (broker_read, mut broker_write) = broker.into_split();
+    let mut from_client = FrameReader::new(client_read, limit);
+    let mut from_broker = FrameReader::new(broker_read, limit);
+    let pending = Pending::default();
+
+    let requests = async {
+        match requests::forward(&mut from_client, &mut broker_write, &pending, shared).await? {
+            // The client has sent all it will; the broker may still have answers.
+            Stop::ClientEnded => broker_write.shutdown().await.map_err(End::Broker)?,
+            Stop::Draining => {
+                pending.empty().await;
+                return Err(End::Drained);
+            }
+        }
+        // The broker's end decides, below.
+        std::future::pending().await
+    };
+    let responses = async {
+        responses::forward(&mut from_broker, &mut client_write, &pending, shared).await?;
+        client_write.shutdown().await.map_err(End::Client)
+    };
+    // Both directions run in this one task: no hop between them, and they end together.
+    tokio::select! {
+        result = requests => result,
+        result = responses => result,
+        () = moved(upstream) => Err(End::Moved),
+    }
+}
+
+/// Why no more requests are read.
+pub(crate) enum Stop {
+    /// The client closed its side.
+    ClientEnded,
+    /// The proxy stops.
+    Draining,
+}
+
+/// The first bootstrap server that takes a connection.
+async fn dial(addresses: &[Address]) -> Result<TcpStream, End> {
+    let mut reasons = Vec::new();
+    for address in addresses {
+        let connect = TcpStream::connect((address.host.as_str(), address.port));
+        match timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(why)) => reasons.push(format!("{address}: {why}")),
+            Err(_) => reasons.push(format!("{address}: no answer within 10 s")),
+        }
+    }
+    Err(End::Unreachable(reasons.join("; ")))
+}
+
+/// Returns when the broker's address is no longer the one that was dialled.
+async fn moved(upstream: Option<watch::Receiver<Address>>) {
+    match upstream {
+        Some(mut watch) => {
+            watch.mark_unchanged();
+            if watch.changed().await.is_err() {
+                // The broker's port was closed; connections to it may finish.
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,130 @@
+//! Frames from a socket.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// What an idle connection holds for each direction.
+const SMALL: usize = 16 * 1024;
+/// The most that is read at once into a frame that is gathered whole.
+const LARGE: usize = 1 << 20;
+
+/// Reads frames: a size of four bytes, then that many.
+#[derive(Debug)]
+pub(crate) struct FrameReader<R> {
+    from: R,
+    held: BytesMut,
+    limit: usize,
+}
+
+/// What stands at the front.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Bytes after the size.
+    pub(crate) size: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(crate) fn new(from: R, limit: usize) -> Self {
+        Self {
+            from,
+            held: BytesMut::with_capacity(SMALL),
+            limit,
+        }
+    }
+
+    /// Waits for a frame's size and its first `wanted` bytes, which stay in place; see
+    /// [`Self::front`]. `None` where the peer closed between frames.
+    ///
+    /// Cancel safe: what was read is kept.
+    pub(crate) async fn head(&mut self, wanted: usize) -> io::Result<Option<Head>> {
+        loop {
+            if let Some(size) = self.held.first_chunk::<4>() {
+                let size = self.check(*size)?;
+                if self.held.len() >= 4 + wanted.min(size) {
+                    return Ok(Some(Head { size }));
+                }
+            }
+            if self.held.capacity() - self.held.len() < SMALL / 4 {
+                self.held.reserve(SMALL);
+            }
+            if self.from.read_buf(&mut self.held).await? == 0 {
+                if self.held.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn check(&self, size: [u8; 4]) -> io::Result<usize> {
+        let stated = i32::from_be_bytes(size);
+        match usize::try_from(stated) {
+            Ok(size) if size >= 4 && size <= self.limit => Ok(size),
+            _ => Err(io::Error::other(unlikely(size, self.limit))),
+        }
+    }
+
+    /// The bytes of the frame that are there, without its size.
+    pub(crate) fn front(&self) -> &[u8] {
+        self.held.get(4..).unwrap_or_default()
+    }
+
+    /// The whole frame, its size included.
+    pub(crate) async fn whole(&mut self, head: Head) -> io::Result<BytesMut> {
+        let total = 4 + head.size;
+        while self.held.len() < total {
+            // Memory grows with what arrives, not with what was announced.
+            self.held.reserve((total - self.held.len()).min(LARGE));
+            if self.from.read_buf(&mut self.held).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let frame = self.held.split_to(total);
+        if self.held.capacity() == 0 || self.held.is_empty() {
+            self.held = BytesMut::with_capacity(SMALL);
+        }
+        Ok(frame)
+    }
+
+    /// Hands the frame on as it comes, without gathering it.
+    pub(crate) async fn pass<W: AsyncWrite + Unpin>(
+        &mut self,
+        head: Head,
+        to: &mut W,
+    ) -> io::Result<()> {
+        let mut left = 4 + head.size;
+        loop {
+            let there = self.held.len().min(left);
+            to.write_all(&self.held[..there]).await?;
+            self.held.advance(there);
+            left -= there;
+            if left == 0 {
+                return Ok(());
+            }
+            self.held.clear();
+            self.held.reserve(left.clamp(SMALL, LARGE / 4));
+            if self.from.read_buf(&mut self.held).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// What the first bytes are when they are no frame size.
+fn unlikely(size: [u8; 4], limit: usize) -> String {
+    match &size {
+        [0x16, 0x03, ..] => {
+            "these bytes begin a TLS handshake; this port speaks without TLS".into()
+        }
+        [0x15, 0x03, ..] => "these bytes are a TLS alert; this port speaks without TLS".into(),
+        b"GET " | b"POST" | b"HEAD" | b"PUT " => {
+            "these bytes are HTTP; this port speaks Kafka".into()
+        }
+        _ => {
+            let size = i32::from_be_bytes(size);
+            format!("a frame of {size} bytes, where 4 to {limit} are allowed")
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! One command a module.
+
+pub mod backup;
+pub mod config;
+pub mod describe;
+pub mod proxy;
+pub mod restore;
+
+use clap::ValueEnum;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl From<Format> for app::logging::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// Prints a result as JSON.
+fn print_json(value: &impl serde::Serialize) {
+    let json = serde_json::to_string_pretty(value).expect("results have string keys only");
+    println!("{json}");
+}
+
+/// 1536 as `1.5 KiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}

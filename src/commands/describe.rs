@@ -1,0 +1,135 @@
+//! `kafka-backup describe`
+
+use artifact::manifest::RegistryManifest;
+use artifact::{Backup, Manifest, layout};
+use serde::Serialize;
+
+use super::{Format, print_json, size};
+use crate::exit::Failure;
+use crate::open;
+
+/// Prints what a finished backup holds.
+pub async fn run(path: &str, backup_id: &str, format: Format) -> Result<(), Failure> {
+    let backup = Backup::new(open::store_at(path).await?, backup_id);
+    let manifest = backup.manifest().await?;
+    Description::read(&backup, manifest).await?.print(format);
+    Ok(())
+}
+
+/// What a backup holds, as it is shown.
+#[derive(Debug, Serialize)]
+pub struct Description {
+    backup_id: String,
+    place: String,
+    started_at: String,
+    finished_at: String,
+    cluster_id: Option<String>,
+    topics: Vec<Topic>,
+    schema_registry: SchemaRegistry,
+}
+
+#[derive(Debug, Serialize)]
+struct Topic {
+    name: String,
+    partitions: usize,
+    records: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct SchemaRegistry {
+    enabled: bool,
+    subjects_count: usize,
+    schemas_count: usize,
+    subjects: Vec<Subject>,
+}
+
+#[derive(Debug, Serialize)]
+struct Subject {
+    name: String,
+    versions: Vec<u32>,
+    latest_id: Option<u32>,
+}
+
+impl Description {
+    /// Reads what the manifest only points to.
+    pub async fn read(backup: &Backup, manifest: Manifest) -> Result<Self, Failure> {
+        let schema_registry = match &manifest.schema_registry {
+            None => SchemaRegistry::default(),
+            Some(part) => {
+                let registry: RegistryManifest = backup
+                    .json(layout::REGISTRY_MANIFEST, &part.manifest)
+                    .await?;
+                let subjects = registry.subjects.into_iter().map(|it| Subject {
+                    latest_id: it.versions.last().map(|it| it.id),
+                    versions: it.versions.iter().map(|it| it.version).collect(),
+                    name: it.name,
+                });
+                SchemaRegistry {
+                    enabled: true,
+                    subjects_count: registry.subjects_count,
+                    schemas_count: registry.schemas_count,
+                    subjects: subjects.collect(),
+                }
+            }
+        };
+        let topics = manifest.topics.iter().map(|it| Topic {
+            name: it.name.clone(),
+            partitions: it.partitions.len(),
+            records: it.records(),
+            bytes: it.bytes(),
+        });
+        Ok(Self {
+            place: backup.place(),
+            topics: topics.collect(),
+            backup_id: manifest.backup_id,
+            started_at: manifest.started_at,
+            finished_at: manifest.finished_at,
+            cluster_id: manifest.cluster_id,
+            schema_registry,
+        })
+    }
+
+    /// Prints it.
+    pub fn print(&self, format: Format) {
+        if format == Format::Json {
+            return print_json(self);
+        }
+        println!("backup {} in {}", self.backup_id, self.place);
+        println!(
+            "  started {}, finished {}",
+            self.started_at, self.finished_at
+        );
+        let (records, bytes) = self
+            .topics
+            .iter()
+            .fold((0, 0), |sum, it| (sum.0 + it.records, sum.1 + it.bytes));
+        println!(
+            "topics: {}, records: {records}, {}",
+            self.topics.len(),
+            size(bytes)
+        );
+        for it in &self.topics {
+            let (name, partitions, records) = (&it.name, it.partitions, it.records);
+            println!(
+                "  {name}: {partitions} partitions, {records} records, {}",
+                size(it.bytes)
+            );
+        }
+        let registry = &self.schema_registry;
+        if !registry.enabled {
+            println!("schema registry: not captured");
+            return;
+        }
+        let (subjects, schemas) = (registry.subjects_count, registry.schemas_count);
+        println!("schema registry: {subjects} subjects, {schemas} versions");
+        for it in &registry.subjects {
+            let versions: Vec<String> = it.versions.iter().map(u32::to_string).collect();
+            let id = it
+                .latest_id
+                .map(|id| format!(", latest id {id}"))
+                .unwrap_or_default();
+            println!("  {}: versions {}{id}", it.name, versions.join(", "));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `proxy.yaml`.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Servers;
+
+/// The whole file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyFile {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The cluster behind the proxy.
+    pub target: Target,
+    /// The id map.
+    pub id_map: IdMapFile,
+    /// What is translated.
+    #[serde(default)]
+    pub rewrite: Rewrite,
+    /// The admin port.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where clients connect.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Where clients bootstrap.
+    pub bootstrap: SocketAddr,
+    /// The host that clients are told for every broker.
+    pub advertised_host: String,
+    /// Broker n listens on this port + n; 0 takes free ports, which change at every start.
+    pub broker_port_base: u16,
+}
+
+/// The cluster behind the proxy.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Some of its brokers.
+    pub bootstrap_servers: Servers,
+}
+
+/// The id map.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdMapFile {
+    /// A path, or `s3://bucket/key`.
+    pub file: String,
+}
+
+/// What is translated.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rewrite {
+    /// Produce requests.
+    pub produce: bool,
+    /// Fetch responses.
+    pub fetch: bool,
+    /// Record keys.
+    pub keys: bool,
+    /// Record values.
+    pub values: bool,
+    /// Ids that the map lacks.
+    pub unmapped: Unmapped,
+}
+
+impl Default for Rewrite {
+    fn default() -> Self {
+        let unmapped = Unmapped::Pass;
+        Self {
+            produce: true,
+            fetch: false,
+            keys: true,
+            values: true,
+            unmapped,
+        }
+    }
+}
+
+/// What happens to ids that the map lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmapped {
+    /// They pass as they are and are counted.
+    Pass,
+}
+
+/// The admin port.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+        }
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Larger frames end their connection, bytes.
+    pub max_frame_bytes: usize,
+    /// What one batch may grow to when it is decompressed, bytes.
+    #[serde(rename = "max.decompressed.message.bytes")]
+    pub max_decompressed_bytes: usize,
+    /// How long requests under way may take when the proxy stops, seconds.
+    pub drain_timeout_secs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // Kafka's `socket.request.max.bytes` is 100 MiB; its own overhead comes on top.
+        Self {
+            max_frame_bytes: (100 << 20) + (64 << 10),
+            max_decompressed_bytes: 256 << 20,
+            drain_timeout_secs: 10,
+        }
+    }
+}
