@@ -1,0 +1,15 @@
+//! Real Kafka and real Apicurio, fetched from Maven Central, and Python's Confluent client from
+//! PyPI. They are fetched once, into `target/testbed`.
+//!
+//! Where Java or Maven is missing the tests say so and are skipped; with `REQUIRE_REAL=1` that is a
+//! failure.
+
+mod apicurio;
+mod fetch;
+mod kafka;
+mod python;
+
+pub use apicurio::Apicurio;
+pub use fetch::{available, java, kafka_libraries};
+pub use kafka::{Kafka, tool};
+pub use python::python;

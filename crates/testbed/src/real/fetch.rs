@@ -1,0 +1,111 @@
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whether real parts can be used. Says why not, and panics instead with `REQUIRE_REAL=1`.
+pub fn available() -> bool {
+    let missing: Vec<&str> = ["java", "mvn"].into_iter().filter(|it| !runs(it)).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let what = missing.join(" and ");
+    assert!(
+        std::env::var("REQUIRE_REAL").is_err_and(|_| true),
+        "REQUIRE_REAL is set, but {what} can't be run"
+    );
+    eprintln!("skipped: {what} can't be run");
+    false
+}
+
+fn runs(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|it| it.status.success())
+}
+
+/// Where fetched things lie.
+pub(super) fn folder() -> PathBuf {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+    };
+    let folder = target.join("testbed");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder.canonicalize().expect("it was just created")
+}
+
+/// Makes `name` below [`folder`] once, whichever process comes first.
+pub(super) fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let path = folder().join(name);
+    let lock = File::create(folder().join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("locks work on this file system");
+    if !path.exists() {
+        let making = folder().join(format!("{name}.making"));
+        let _ = fs::remove_dir_all(&making);
+        fs::create_dir_all(&making).expect("the target folder can be written");
+        make(&making);
+        fs::rename(&making, &path).expect("both lie in one folder");
+    }
+    path
+}
+
+/// Runs a command and panics with its output where it fails.
+pub(super) fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn maven() -> Command {
+    let mut command = Command::new("mvn");
+    command.args(["--quiet", "--batch-mode"]);
+    command
+}
+
+const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1";
+
+/// The folder with Kafka's jars.
+pub fn kafka_libraries() -> PathBuf {
+    once("kafka-4.3.1", |folder| {
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
+        let output = format!("-DoutputDirectory={}", folder.display());
+        run(maven()
+            .arg("--file")
+            .arg(pom)
+            .arg(format!("{PLUGIN}:copy-dependencies"))
+            .arg(output));
+    })
+}
+
+/// The folder with Apicurio's jars.
+pub(super) fn apicurio_libraries() -> PathBuf {
+    once("apicurio-2.6.13", |folder| {
+        let artifact = "-Dartifact=io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all";
+        let output = format!("-DoutputDirectory={}", folder.display());
+        run(maven()
+            .current_dir(folder)
+            .arg(format!("{PLUGIN}:copy"))
+            .args([artifact, &output]));
+        let archive = folder.join("apicurio-registry-app-2.6.13.Final-all.tar.gz");
+        run(Command::new("tar")
+            .arg("xzf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder));
+        fs::remove_file(archive).expect("it was just unpacked");
+    })
+}
+
+/// `java` with a heap that fits several of them beside each other.
+pub fn java() -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    command
+}

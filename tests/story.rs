@@ -1,0 +1,278 @@
+//! The main job through the real binaries, against the embedded brokers and registries.
+
+mod support;
+
+use serde_json::json;
+use support::{Workshop, done, kafka_backup, stderr, stdout};
+use testbed::broker::Embedded;
+use testbed::client::{self, Compression, Message, framed, id_of};
+use testbed::registry::Options;
+use testbed::{Broker, EmbeddedRegistry};
+
+const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
+struct World {
+    kafka: Embedded,
+    registry: EmbeddedRegistry,
+}
+
+async fn world(options: Options) -> World {
+    World {
+        kafka: Embedded::start(1).await.unwrap(),
+        registry: EmbeddedRegistry::start(options).await.unwrap(),
+    }
+}
+
+/// A source with two subjects, the second one referencing the first, and a target whose ids start
+/// at 500.
+async fn two_worlds() -> (World, World, u32) {
+    let source = world(Options::default()).await;
+    let target = world(Options {
+        first_id: Some(500),
+        ..Options::default()
+    })
+    .await;
+    let common = json!({ "schema": r#"{"type":"record","name":"Common","fields":[]}"# });
+    source.registry.register("z-common", &common);
+    let order = json!({
+        "schema": r#"{"type":"record","name":"Order","fields":[{"name":"c","type":"Common"}]}"#,
+        "references": [{ "name": "Common", "subject": "z-common", "version": 1 }],
+    });
+    let id = source.registry.register("orders-value", &order);
+    (source, target, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_every_codec_survive_with_the_targets_ids() {
+    let (source, target, id) = two_worlds().await;
+    let (from, to) = (source.kafka.bootstrap(), target.kafka.bootstrap());
+    client::create_topic(&from, "orders", 2).await.unwrap();
+    client::create_topic(&from, "empty", 1).await.unwrap();
+    let mut sent = Vec::new();
+    for codec in CODECS {
+        let messages: Vec<Message> = (0..50)
+            .map(|index| {
+                let key = format!("{codec:?}-{index}");
+                let value = framed(id, format!("payload {index}").as_bytes());
+                let message = Message::new(Some(key.as_bytes()), Some(&value)).partition(index % 2);
+                // Duplicate header names are legal and their order counts.
+                message.header("trace", b"1").header("trace", b"2")
+            })
+            .chain([
+                Message::new(None, Some(b"no schema")),
+                Message::new(Some(b"tombstone"), None),
+                Message::new(Some(b""), Some(b"")),
+            ])
+            .collect();
+        client::produce(&from, "orders", codec, &messages)
+            .await
+            .unwrap();
+        sent.extend(messages);
+    }
+
+    let shop = Workshop::new();
+    let described = done(
+        "backup",
+        &shop.backup_yaml("one", &from, &source.registry.url()),
+    );
+    assert_eq!(described["topics"][1]["name"], "orders");
+    assert_eq!(described["topics"][1]["records"], sent.len());
+    assert_eq!(described["schema_registry"]["subjects_count"], 2);
+    let restored = done(
+        "restore",
+        &shop.restore_yaml("one", &to, &target.registry.url()),
+    );
+    assert_eq!(
+        restored["schemas"][0]["subject"], "z-common",
+        "references come first"
+    );
+    let new_id = restored["schemas"][1]["target_id"].as_u64().unwrap() as u32;
+    assert_eq!(new_id, 501);
+    assert_eq!(restored["topics"][1]["translated"], 250);
+
+    let mut found = client::consume(&to, "orders", 2, sent.len()).await.unwrap();
+    let mut wanted = sent.clone();
+    for message in &mut wanted {
+        if message.value.as_deref().and_then(id_of) == Some(id) {
+            let payload = message.value.take().unwrap();
+            message.value = Some(framed(new_id, &payload[5..]).into());
+        }
+    }
+    wanted.sort_by_key(|it| it.partition);
+    found.sort_by_key(|it| it.partition);
+    assert_eq!(found, wanted);
+
+    // The map is a plain file that the proxy loads, and the same restore again is refused.
+    let map = std::fs::read_to_string(shop.path("store/one/id-map.json")).unwrap();
+    let map: serde_json::Value = serde_json::from_str(&map).unwrap();
+    assert_eq!(map["mapping"], json!({ "1": 500, "2": 501 }));
+    let again = shop.path("restore.yaml");
+    let again = kafka_backup(&["restore", "--config", again.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(
+        stderr(&again).contains("topic `orders` is not empty in the target"),
+        "{}",
+        stderr(&again)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_with_old_ids_writes_through_the_proxy() {
+    let target = world(Options::default()).await;
+    let to = target.kafka.bootstrap();
+    client::create_topic(&to, "orders", 1).await.unwrap();
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let rewrite = "{ produce: true, fetch: false, keys: true, values: true, unmapped: pass }";
+    let proxy = shop.proxy(&shop.proxy_yaml(&to, &map, rewrite));
+    assert_eq!(proxy.get("/readyz").0, 200);
+    assert_eq!(proxy.get("/healthz").0, 200);
+    for codec in CODECS {
+        let messages = [
+            Message::new(Some(&framed(5, b"key")), Some(&framed(5, b"value"))),
+            Message::new(None, Some(&framed(6, b"unmapped"))),
+        ];
+        client::produce(&proxy.bootstrap, "orders", codec, &messages)
+            .await
+            .unwrap();
+    }
+    let found = client::consume(&to, "orders", 1, 10).await.unwrap();
+    assert_eq!(found.len(), 10);
+    for pair in found.chunks(2) {
+        assert_eq!(pair[0].key.as_deref(), Some(&framed(105, b"key")[..]));
+        assert_eq!(pair[0].value.as_deref(), Some(&framed(105, b"value")[..]));
+        assert_eq!(pair[1].value.as_deref(), Some(&framed(6, b"unmapped")[..]));
+    }
+    assert_eq!(proxy.metric("schema_proxy_ids_translated_total"), 10);
+    assert_eq!(proxy.metric("schema_proxy_ids_unmapped_total"), 5);
+    assert!(
+        proxy
+            .process
+            .output()
+            .contains("schema id 6 in a Value is not in the id map")
+    );
+    assert_eq!(proxy.process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_with_new_ids_reads_old_data_through_the_proxy() {
+    let kafka = Embedded::start(3).await.unwrap();
+    client::create_topic(&kafka.bootstrap(), "orders", 6)
+        .await
+        .unwrap();
+    let mut sent = Vec::new();
+    for codec in CODECS {
+        let messages: Vec<Message> = (0..6)
+            .map(|it| Message::new(None, Some(&framed(5, &[it; 300]))).partition(i32::from(it)))
+            .collect();
+        client::produce(&kafka.bootstrap(), "orders", codec, &messages)
+            .await
+            .unwrap();
+        sent.extend(messages);
+    }
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"mapping": {"5": 105}}"#);
+    let proxy =
+        shop.proxy(&shop.proxy_yaml(&kafka.bootstrap(), &map, "{ produce: false, fetch: true }"));
+    let found = client::consume(&proxy.bootstrap, "orders", 6, sent.len())
+        .await
+        .unwrap();
+    assert_eq!(found.len(), sent.len());
+    for message in found {
+        let partition = u8::try_from(message.partition).unwrap();
+        assert_eq!(
+            message.value.as_deref(),
+            Some(&framed(105, &[partition; 300])[..])
+        );
+    }
+    // All three brokers were reached through their ports here.
+    for node in 0..3 {
+        assert!(
+            proxy
+                .process
+                .output()
+                .contains(&format!("broker {node} at ")),
+            "broker {node}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn describe_shows_what_backup_captured() {
+    let (source, _, _) = two_worlds().await;
+    let shop = Workshop::new();
+    client::create_topic(&source.kafka.bootstrap(), "orders", 1)
+        .await
+        .unwrap();
+    done(
+        "backup",
+        &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()),
+    );
+    let store = shop.path("store");
+    let arguments = [
+        "describe",
+        "--path",
+        store.to_str().unwrap(),
+        "--backup-id",
+        "one",
+    ];
+    let text = stdout(&kafka_backup(&arguments));
+    assert!(
+        text.contains("schema registry: 2 subjects, 2 versions"),
+        "{text}"
+    );
+    let output = kafka_backup(&[&arguments[..], &["--format", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        json["schema_registry"],
+        json!({ "enabled": true, "subjects_count": 2, "schemas_count": 2, "subjects": [
+            { "name": "orders-value", "versions": [1], "latest_id": 2 },
+            { "name": "z-common", "versions": [1], "latest_id": 1 },
+        ]})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rewriting_changed_ids_stop_the_restore_before_any_record() {
+    let (source, target, id) = two_worlds().await;
+    client::create_topic(&source.kafka.bootstrap(), "orders", 1)
+        .await
+        .unwrap();
+    let message = Message::new(None, Some(&framed(id, b"x")));
+    client::produce(
+        &source.kafka.bootstrap(),
+        "orders",
+        Compression::None,
+        &[message],
+    )
+    .await
+    .unwrap();
+    let shop = Workshop::new();
+    done(
+        "backup",
+        &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()),
+    );
+    let yaml = shop.restore_yaml("one", &target.kafka.bootstrap(), &target.registry.url());
+    let text = std::fs::read_to_string(&yaml)
+        .unwrap()
+        .replace("rewrite_ids: true", "rewrite_ids: false");
+    let yaml = shop.write("restore.yaml", &text);
+    let output = kafka_backup(&["restore", "--config", yaml.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("Set `rewrite_ids: true`"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(
+        target.kafka.fake().next_offset("orders", 0),
+        None,
+        "no topic was created"
+    );
+}
