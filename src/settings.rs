@@ -19,10 +19,15 @@ pub enum Servers {
 impl Servers {
     /// The addresses; an error names the one that is none.
     pub fn addresses(&self) -> Result<Vec<Address>, String> {
-        let texts: Vec<&str> = match self {
-            Self::List(list) => list.iter().map(String::as_str).collect(),
-            Self::Text(text) => text.split(',').map(str::trim).collect(),
+        let entries = match self {
+            Self::List(list) => list.as_slice(),
+            Self::Text(text) => std::slice::from_ref(text),
         };
+        let texts: Vec<&str> = entries
+            .iter()
+            .flat_map(|it| it.split(','))
+            .map(str::trim)
+            .collect();
         if texts.is_empty() {
             return Err("bootstrap_servers is empty".to_owned());
         }

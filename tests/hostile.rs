@@ -218,19 +218,40 @@ async fn from_the_brokers_side() {
     broker.join().unwrap();
 }
 
+/// A broker that answers ApiVersions 0 and, as brokers do, says nothing to a Produce with acks=0.
+fn terse_broker() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut size = [0; 4];
+                while stream.read_exact(&mut size).is_ok() {
+                    let mut frame = vec![0; i32::from_be_bytes(size) as usize];
+                    stream.read_exact(&mut frame).unwrap();
+                    if frame[..4] == [0, 18, 0, 0] {
+                        // The correlation id, no error, no APIs.
+                        let answer = [&frame[4..8], &[0; 6]].concat();
+                        stream.write_all(&sized(&answer)).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
 /// With acks=0 there is no answer: the next request's answer must not be taken for it.
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_without_answers_and_pipelines_keep_their_order() {
-    let kafka = Embedded::start(1).await.unwrap();
-    client::create_topic(&kafka.bootstrap(), "orders", 1)
-        .await
-        .unwrap();
+#[test]
+fn requests_without_answers_and_pipelines_keep_their_order() {
     let shop = Workshop::new();
     let map = shop.write("map.json", r#"{"5": 105}"#);
-    let proxy = shop.proxy(&shop.proxy_yaml(&kafka.bootstrap(), &map, "{ produce: true }"));
+    let settings = shop.proxy_yaml(&terse_broker(), &map, "{ produce: true }");
+    let mut process = shop.start_proxy(&settings);
+    let bootstrap = Workshop::bootstrap_of(&mut process);
 
     let api_versions = |id| sized(&header(18, 0, id));
-    // No transactional id, acks 0, timeout, no topics, no tags.
+    // No tags, no transactional id, acks 0, a timeout, no topics, no tags.
     let produce = |id| {
         sized(
             &[
@@ -245,10 +266,6 @@ async fn requests_without_answers_and_pipelines_keep_their_order() {
             .concat(),
         )
     };
-    let mut stream = TcpStream::connect(&proxy.bootstrap).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
     // Version 99 of ApiVersions is answered by the proxy itself, and must wait for its turn.
     let future = sized(&header(18, 99, 3));
     let all = [
@@ -259,11 +276,16 @@ async fn requests_without_answers_and_pipelines_keep_their_order() {
         api_versions(5),
     ]
     .concat();
+    let mut stream = TcpStream::connect(bootstrap).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     stream.write_all(&all).unwrap();
     let mut answered = Vec::new();
     for _ in 0..3 {
         let mut size = [0; 4];
-        stream.read_exact(&mut size).unwrap();
+        let read = stream.read_exact(&mut size);
+        assert!(read.is_ok(), "after {answered:?}: {}", process.output());
         let mut frame = vec![0; i32::from_be_bytes(size) as usize];
         stream.read_exact(&mut frame).unwrap();
         let id = i32::from_be_bytes(frame[..4].try_into().unwrap());

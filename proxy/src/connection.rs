@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use wire::frame::RequestStart;
 
 use crate::pending::Pending;
-use crate::reader::FrameReader;
+use crate::reader::{FrameReader, ReadError};
 use crate::{Shared, requests, responses};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +27,10 @@ pub(crate) enum End {
     Client(io::Error),
     #[error("the broker's side broke: {0}")]
     Broker(io::Error),
+    #[error("the client sent no Kafka frame: {0}")]
+    ClientFrame(String),
+    #[error("the broker sent no Kafka frame: {0}")]
+    BrokerFrame(String),
     #[error("the client sent a malformed request: {0}")]
     Request(wire::Error),
     #[error("the broker sent a malformed response to API {} version {}: {why}", of.api_key, of.api_version)]
@@ -44,14 +48,28 @@ pub(crate) enum End {
 }
 
 impl End {
+    pub(crate) fn from_client(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(why) => Self::Client(why),
+            ReadError::NoFrame(why) => Self::ClientFrame(why),
+        }
+    }
+
+    pub(crate) fn from_broker(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(why) => Self::Broker(why),
+            ReadError::NoFrame(why) => Self::BrokerFrame(why),
+        }
+    }
+
     /// A label for metrics.
     fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Client(_) => "client_io",
             Self::Broker(_) => "broker_io",
-            Self::Request(_) => "malformed_request",
-            Self::Response { .. } => "malformed_response",
+            Self::ClientFrame(_) | Self::Request(_) => "malformed_request",
+            Self::BrokerFrame(_) | Self::Response { .. } => "malformed_response",
             Self::NotOffered(_) => "not_offered",
             Self::OutOfOrder { .. } | Self::Unasked => "out_of_order",
             Self::Moved => "broker_moved",

@@ -18,6 +18,17 @@ pub(crate) struct FrameReader<R> {
     limit: usize,
 }
 
+/// Why no frame could be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The socket's word.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The bytes are no frame.
+    #[error("{0}")]
+    NoFrame(String),
+}
+
 /// What stands at the front.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head {
@@ -38,7 +49,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// [`Self::front`]. `None` where the peer closed between frames.
     ///
     /// Cancel safe: what was read is kept.
-    pub(crate) async fn head(&mut self, wanted: usize) -> io::Result<Option<Head>> {
+    pub(crate) async fn head(&mut self, wanted: usize) -> Result<Option<Head>, ReadError> {
         loop {
             if let Some(size) = self.held.first_chunk::<4>() {
                 let size = self.check(*size)?;
@@ -53,16 +64,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 if self.held.is_empty() {
                     return Ok(None);
                 }
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
     }
 
-    fn check(&self, size: [u8; 4]) -> io::Result<usize> {
+    fn check(&self, size: [u8; 4]) -> Result<usize, ReadError> {
         let stated = i32::from_be_bytes(size);
         match usize::try_from(stated) {
             Ok(size) if size >= 4 && size <= self.limit => Ok(size),
-            _ => Err(io::Error::other(unlikely(size, self.limit))),
+            _ => Err(ReadError::NoFrame(unlikely(size, self.limit))),
         }
     }
 

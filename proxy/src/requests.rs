@@ -32,7 +32,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             biased;
             // The sender lives in `shared`.
             _ = draining.wait_for(|it| *it) => return Ok(Stop::Draining),
-            head = from.head(REQUEST_START) => head.map_err(End::Client)?,
+            head = from.head(REQUEST_START) => head.map_err(End::from_client)?,
         };
         let Some(head) = head else {
             return Ok(Stop::ClientEnded);

@@ -30,7 +30,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             to.write_all(&answer).await.map_err(End::Client)?;
         }
         let head = tokio::select! {
-            head = from.head(RESPONSE_START) => head.map_err(End::Broker)?,
+            head = from.head(RESPONSE_START) => head.map_err(End::from_broker)?,
             // It may stand at the front now.
             () = pending.local() => continue,
         };

@@ -1,5 +1,5 @@
 //! Runs the real binaries in a folder of their own.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -4,12 +4,13 @@ clients.py produce BOOTSTRAP REGISTRY NOTE   writes records of each schema type 
 clients.py consume BOOTSTRAP REGISTRY COUNT  reads and decodes COUNT records, one JSON line each
 """
 
+import base64
 import json
 import sys
 import time
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import RegisteredSchema, Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
@@ -32,8 +33,23 @@ def shipment_class():
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("Shipment"))
 
 
+class Registry(SchemaRegistryClient):
+    """A real registry gives a Protobuf schema as a serialized descriptor when asked for it with
+    `format=serialized`; the embedded one has the text only."""
+
+    def get_latest_version(self, subject_name, fmt=None):
+        found = super().get_latest_version(subject_name)
+        if fmt != "serialized":
+            return found
+        descriptor = descriptor_pb2.FileDescriptorProto()
+        shipment_class().DESCRIPTOR.file.CopyToProto(descriptor)
+        text = base64.standard_b64encode(descriptor.SerializeToString()).decode()
+        schema = Schema(text, "PROTOBUF", [])
+        return RegisteredSchema(found.subject, found.version, found.schema_id, found.guid, schema)
+
+
 def produce(bootstrap, registry, note):
-    client = SchemaRegistryClient({"url": registry})
+    client = Registry({"url": registry})
     latest = {"auto.register.schemas": False, "use.latest.version": True}
     shipment = shipment_class()
 

@@ -1,5 +1,5 @@
 //! Builds record batches of any content, so that tests state what they mean and not bytes.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, missing_docs)]
 
 use proptest::prelude::*;
 use wire::codec::{self, Codec};
