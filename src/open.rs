@@ -24,24 +24,15 @@ pub(crate) fn cluster(file: &Path, section: &str, servers: &Servers) -> Result<C
 /// The store of the `storage` section.
 pub(crate) async fn store(file: &Path, storage: &Storage) -> Result<Arc<dyn Store>, Failure> {
     let missing = |key: &str, backend: &str| {
-        SettingsError::new(
-            file,
-            format!("storage: `{key}` is missing for backend {backend}"),
-        )
+        SettingsError::new(file, format!("storage: `{key}` is missing for backend {backend}"))
     };
     match storage.backend {
         Backend::Filesystem => {
-            let path = storage
-                .path
-                .as_ref()
-                .ok_or_else(|| missing("path", "filesystem"))?;
+            let path = storage.path.as_ref().ok_or_else(|| missing("path", "filesystem"))?;
             Ok(Arc::new(Folder::new(path)))
         }
         Backend::S3 => {
-            let bucket = storage
-                .bucket
-                .as_ref()
-                .ok_or_else(|| missing("bucket", "s3"))?;
+            let bucket = storage.bucket.as_ref().ok_or_else(|| missing("bucket", "s3"))?;
             let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
                 (Some(id), Some(secret)) => Some((id.clone(), secret.expose().to_owned())),
                 (None, None) => None,
@@ -69,9 +60,7 @@ pub(crate) async fn store_at(place: &str) -> Result<Arc<dyn Store>, Failure> {
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        return Err(Failure::Usage(format!(
-            "`{place}` names no bucket; write s3://bucket/prefix"
-        )));
+        return Err(Failure::Usage(format!("`{place}` names no bucket; write s3://bucket/prefix")));
     }
     let settings = BucketSettings {
         bucket: bucket.to_owned(),

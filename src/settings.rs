@@ -23,11 +23,7 @@ impl Servers {
             Self::List(list) => list.as_slice(),
             Self::Text(text) => std::slice::from_ref(text),
         };
-        let texts: Vec<&str> = entries
-            .iter()
-            .flat_map(|it| it.split(','))
-            .map(str::trim)
-            .collect();
+        let texts: Vec<&str> = entries.iter().flat_map(|it| it.split(',')).map(str::trim).collect();
         if texts.is_empty() {
             return Err("bootstrap_servers is empty".to_owned());
         }

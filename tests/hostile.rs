@@ -1,16 +1,14 @@
 //! Bytes that no client and no broker should send, against the running proxy: that connection ends,
 //! with one clear line, and nobody else notices.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use support::{RunningProxy, Workshop};
 use testbed::Broker;
 use testbed::broker::Embedded;
 use testbed::client::{self, Compression, Message, framed};
+use testbed::workshop::{RunningProxy, Workshop};
 
 fn sized(frame: &[u8]) -> Vec<u8> {
     [&(frame.len() as i32).to_be_bytes()[..], frame].concat()
@@ -29,9 +27,7 @@ fn header(api_key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
 /// Sends bytes and reads until the proxy closes; a proxy that keeps the connection is a failure.
 fn send(address: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     // Closing with bytes unread is a reset, which is as good.
@@ -45,19 +41,14 @@ fn send(address: &str, bytes: &[u8]) -> Vec<u8> {
 fn resident(proxy: &RunningProxy) -> u64 {
     let pid = proxy.process.id();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|it| it.strip_prefix("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_clients_side() {
     let kafka = Embedded::start(1).await.unwrap();
-    client::create_topic(&kafka.bootstrap(), "orders", 1)
-        .await
-        .unwrap();
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
     let shop = Workshop::new();
     let map = shop.write("map.json", r#"{"5": 105}"#);
     let proxy = shop.proxy(&shop.proxy_yaml(&kafka.bootstrap(), &map, "{ produce: true }"));
@@ -68,13 +59,7 @@ async fn from_the_clients_side() {
     // transactional_id null, acks 1, timeout 0, then a count of topics.
     let produce = |version, count: &[u8]| {
         let start: &[u8] = if version < 9 { &[0xff, 0xff] } else { &[0, 0] };
-        [
-            &header(0, version, 1)[..],
-            start,
-            &[0, 1, 0, 0, 0, 0],
-            count,
-        ]
-        .concat()
+        [&header(0, version, 1)[..], start, &[0, 1, 0, 0, 0, 0], count].concat()
     };
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("a frame of 2 GiB", huge.to_vec()),
@@ -82,16 +67,10 @@ async fn from_the_clients_side() {
         ("a frame of two bytes", sized(&[0, 0])),
         ("a cut header", sized(&[0, 0, 0, 9])),
         ("a huge count of topics", sized(&produce(3, &huge))),
-        (
-            "a huge compact count of topics",
-            sized(&produce(9, &compact)),
-        ),
+        ("a huge compact count of topics", sized(&produce(9, &compact))),
         ("a Produce that ends early", sized(&header(0, 12, 1))),
         ("a Produce of the future", sized(&produce(99, &huge))),
-        (
-            "a Produce with message sets",
-            sized(&produce(2, &[0, 0, 0, 0])),
-        ),
+        ("a Produce with message sets", sized(&produce(2, &[0, 0, 0, 0]))),
         ("a Metadata of the future", sized(&header(3, 99, 1))),
         ("TLS", vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01]),
         ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
@@ -111,29 +90,20 @@ async fn from_the_clients_side() {
             .collect();
         // Sized as it should be, but filled with anything: the embedded broker may answer or close.
         let mut stream = TcpStream::connect(&proxy.bootstrap).unwrap();
-        stream
-            .write_all(&sized(&[&header(0, 8, 1)[..], &bytes].concat()))
-            .unwrap();
+        stream.write_all(&sized(&[&header(0, 8, 1)[..], &bytes].concat())).unwrap();
     }
 
     // Others notice nothing.
     let message = Message::new(None, Some(&framed(5, b"x")));
-    client::produce(&proxy.bootstrap, "orders", Compression::None, &[message])
-        .await
-        .unwrap();
-    let found = client::consume(&kafka.bootstrap(), "orders", 1, 1)
-        .await
-        .unwrap();
+    client::produce(&proxy.bootstrap, "orders", Compression::None, &[message]).await.unwrap();
+    let found = client::consume(&kafka.bootstrap(), "orders", 1, 1).await.unwrap();
     assert_eq!(found[0].value.as_deref(), Some(&framed(105, b"x")[..]));
     let grown = resident(&proxy).saturating_sub(before);
     assert!(grown < 64 * 1024, "the proxy grew by {grown} KiB");
     let log = proxy.process.output();
     assert!(log.contains("these bytes begin a TLS handshake"), "{log}");
     assert!(log.contains("these bytes are HTTP"), "{log}");
-    assert!(
-        log.contains("API 0 in version 2, which was not offered"),
-        "{log}"
-    );
+    assert!(log.contains("API 0 in version 2, which was not offered"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
 
@@ -143,24 +113,14 @@ async fn from_the_brokers_side() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answers: Vec<(&str, i16, i16, Vec<u8>)> = vec![
-        (
-            "huge counts in Metadata",
-            3,
-            1,
-            [&[0, 0, 0, 1][..], &[0x7f, 0xff, 0xff, 0xff]].concat(),
-        ),
+        ("huge counts in Metadata", 3, 1, [&[0, 0, 0, 1][..], &[0x7f, 0xff, 0xff, 0xff]].concat()),
         (
             "huge compact counts",
             3,
             9,
             [&[0, 0, 0, 1, 0, 0, 0, 0, 0][..], &[0xff; 4], &[0x0f]].concat(),
         ),
-        (
-            "an answer to another request",
-            3,
-            1,
-            vec![0, 0, 0, 9, 0, 0, 0, 0],
-        ),
+        ("an answer to another request", 3, 1, vec![0, 0, 0, 9, 0, 0, 0, 0]),
         (
             "huge counts in ApiVersions",
             18,
@@ -208,10 +168,7 @@ async fn from_the_brokers_side() {
     }
     let log = process.output();
     assert_eq!(log.matches("malformed response").count(), 5, "{log}");
-    assert!(
-        log.contains("the broker answered 9 where 1 was due"),
-        "{log}"
-    );
+    assert!(log.contains("the broker answered 9 where 1 was due"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     // One more connection ends the script.
     let _ = TcpStream::connect(&address).unwrap().write_all(&[0; 14]);
@@ -253,33 +210,13 @@ fn requests_without_answers_and_pipelines_keep_their_order() {
     let api_versions = |id| sized(&header(18, 0, id));
     // No tags, no transactional id, acks 0, a timeout, no topics, no tags.
     let produce = |id| {
-        sized(
-            &[
-                &header(0, 10, id)[..],
-                &[0],
-                &[0],
-                &[0, 0],
-                &[0, 0, 0, 1],
-                &[1],
-                &[0],
-            ]
-            .concat(),
-        )
+        sized(&[&header(0, 10, id)[..], &[0], &[0], &[0, 0], &[0, 0, 0, 1], &[1], &[0]].concat())
     };
     // Version 99 of ApiVersions is answered by the proxy itself, and must wait for its turn.
     let future = sized(&header(18, 99, 3));
-    let all = [
-        api_versions(1),
-        produce(2),
-        future,
-        produce(4),
-        api_versions(5),
-    ]
-    .concat();
+    let all = [api_versions(1), produce(2), future, produce(4), api_versions(5)].concat();
     let mut stream = TcpStream::connect(bootstrap).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(&all).unwrap();
     let mut answered = Vec::new();
     for _ in 0..3 {

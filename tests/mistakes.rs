@@ -1,14 +1,12 @@
 //! Bad input: one clear line, the right exit code, and nothing half-written.
 
-mod support;
-
 use std::process::Command;
 
-use support::{Workshop, done, kafka_backup, stderr};
 use testbed::broker::Embedded;
 use testbed::client::{self, Compression, Message};
 use testbed::registry::Options;
-use testbed::{Broker, EmbeddedRegistry, free_port};
+use testbed::workshop::{Workshop, done, kafka_backup, stderr};
+use testbed::{Broker, EmbeddedRegistry, bins, free_port};
 
 const BACKUP: &str = "mode: backup\nbackup_id: one\nsource: { bootstrap_servers: [\"KAFKA\"] }\n\
                       storage: STORAGE\n";
@@ -22,23 +20,10 @@ fn check((what, command, yaml, code, message): Case, shop: &Workshop) {
     let output = kafka_backup(&[command, "--config", file.to_str().unwrap()]);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{what}: {text}");
-    let line = text
-        .lines()
-        .find(|it| it.starts_with("error: "))
-        .unwrap_or_default();
-    assert!(
-        line.contains(&message),
-        "{what}: `{text}` lacks `{message}`"
-    );
-    assert_eq!(
-        text.lines().filter(|it| it.starts_with("error")).count(),
-        1,
-        "{what}: {text}"
-    );
-    assert!(
-        !shop.path("store").exists(),
-        "{what}: something was written"
-    );
+    let line = text.lines().find(|it| it.starts_with("error: ")).unwrap_or_default();
+    assert!(line.contains(&message), "{what}: `{text}` lacks `{message}`");
+    assert_eq!(text.lines().filter(|it| it.starts_with("error")).count(), 1, "{what}: {text}");
+    assert!(!shop.path("store").exists(), "{what}: something was written");
 }
 
 #[test]
@@ -98,13 +83,7 @@ fn settings() {
             2,
             "`kafka` is not host:port".to_owned(),
         ),
-        (
-            "no YAML",
-            "backup",
-            "mode: [".to_owned(),
-            2,
-            format!("{place}:"),
-        ),
+        ("no YAML", "backup", "mode: [".to_owned(), 2, format!("{place}:")),
         (
             "an unreachable broker",
             "backup",
@@ -128,33 +107,24 @@ fn settings() {
     }
     let output = kafka_backup(&["backup", "--config", "/does/not/exist.yaml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("/does/not/exist.yaml: No such file"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("/does/not/exist.yaml: No such file"), "{}", stderr(&output));
 }
 
 #[test]
 fn config_check_hides_secrets() {
     let shop = Workshop::new();
-    let yaml = BACKUP
-        .replace("KAFKA", "kafka:9092")
-        .replace("STORAGE", &shop.storage())
+    let yaml = BACKUP.replace("KAFKA", "kafka:9092").replace("STORAGE", &shop.storage())
         + "enterprise:\n  schema_registry:\n    url: http://registry\n    \
            auth: { type: basic, username: me, password: \"${SR_PASSWORD}\" }\n";
     let file = shop.write("backup.yaml", &yaml);
-    let output = Command::new(env!("CARGO_BIN_EXE_kafka-backup"))
+    let output = Command::new(bins::path("kafka-backup"))
         .args(["config", "check", "--config", file.to_str().unwrap()])
         .env("SR_PASSWORD", "hunter2")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let text = support::stdout(&output) + &stderr(&output);
-    assert!(
-        text.contains("********") && !text.contains("hunter2"),
-        "{text}"
-    );
+    let text = testbed::workshop::stdout(&output) + &stderr(&output);
+    assert!(text.contains("********") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]
@@ -162,54 +132,32 @@ fn the_proxys_map() {
     let shop = Workshop::new();
     let run = |map: &std::path::Path| {
         let yaml = shop.proxy_yaml("127.0.0.1:1", map, "{ produce: true }");
-        Command::new(env!("CARGO_BIN_EXE_schema-proxy"))
-            .arg("--config")
-            .arg(yaml)
-            .output()
-            .unwrap()
+        Command::new(bins::path("schema-proxy")).arg("--config").arg(yaml).output().unwrap()
     };
     let missing = run(&shop.path("none.json"));
     assert_eq!(missing.status.code(), Some(2));
-    assert!(
-        stderr(&missing).contains("none.json does not exist"),
-        "{}",
-        stderr(&missing)
-    );
+    assert!(stderr(&missing).contains("none.json does not exist"), "{}", stderr(&missing));
     let broken = run(&shop.write("map.json", "{\"5\": 105,\n\"5\": 106}"));
     assert_eq!(broken.status.code(), Some(2));
     let text = stderr(&broken);
-    assert!(
-        text.contains("map.json: schema id 5 is given twice at line 2"),
-        "{text}"
-    );
+    assert!(text.contains("map.json: schema id 5 is given twice at line 2"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn artefacts() {
     let kafka = Embedded::start(1).await.unwrap();
     let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
-    registry.register(
-        "orders-value",
-        &serde_json::json!({ "schema": "\"string\"" }),
-    );
-    client::create_topic(&kafka.bootstrap(), "orders", 1)
-        .await
-        .unwrap();
+    registry.register("orders-value", &serde_json::json!({ "schema": "\"string\"" }));
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
     let message = Message::new(None, Some(b"payload"));
-    client::produce(&kafka.bootstrap(), "orders", Compression::None, &[message])
-        .await
-        .unwrap();
+    client::produce(&kafka.bootstrap(), "orders", Compression::None, &[message]).await.unwrap();
     let shop = Workshop::new();
     let backup = shop.backup_yaml("one", &kafka.bootstrap(), &registry.url());
     done("backup", &backup);
 
     let again = kafka_backup(&["backup", "--config", backup.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(
-        stderr(&again).contains("is complete already"),
-        "{}",
-        stderr(&again)
-    );
+    assert!(stderr(&again).contains("is complete already"), "{}", stderr(&again));
 
     let target = Embedded::start(1).await.unwrap();
     let other = EmbeddedRegistry::start(Options::default()).await.unwrap();
@@ -217,11 +165,7 @@ async fn artefacts() {
     let store = shop.path("store/one");
     let damages: [(&str, &str, i32); 4] = [
         ("topics/orders/0/00000000000000000000.log", "bytes where", 3),
-        (
-            "schema-registry/subjects/orders-value/v1.json",
-            "bytes where",
-            3,
-        ),
+        ("schema-registry/subjects/orders-value/v1.json", "bytes where", 3),
         ("schema-registry/_manifest.json", "bytes where", 1),
         ("manifest.json", "manifest.json is damaged", 1),
     ];
@@ -238,42 +182,18 @@ async fn artefacts() {
         );
         std::fs::write(&path, whole).unwrap();
     }
-    assert_eq!(
-        target.fake().next_offset("orders", 0),
-        None,
-        "no topic was created"
-    );
-    assert!(
-        other.seen().iter().all(|it| it.method == "GET"),
-        "the target was only read"
-    );
+    assert_eq!(target.fake().next_offset("orders", 0), None, "no topic was created");
+    assert!(other.seen().iter().all(|it| it.method == "GET"), "the target was only read");
 
     std::fs::remove_file(store.join("manifest.json")).unwrap();
-    let arguments = [
-        "describe",
-        "--path",
-        shop.path("store").to_str().unwrap(),
-        "--backup-id",
-    ]
-    .map(str::to_owned);
+    let arguments = ["describe", "--path", shop.path("store").to_str().unwrap(), "--backup-id"]
+        .map(str::to_owned);
     let describe = |id: &str| {
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.push(id);
         stderr(&kafka_backup(&arguments))
     };
-    assert!(
-        describe("one").contains("is unfinished"),
-        "{}",
-        describe("one")
-    );
-    assert!(
-        describe("two").contains("no backup `two`"),
-        "{}",
-        describe("two")
-    );
-    assert!(
-        describe("two").contains("there are: one"),
-        "{}",
-        describe("two")
-    );
+    assert!(describe("one").contains("is unfinished"), "{}", describe("one"));
+    assert!(describe("two").contains("no backup `two`"), "{}", describe("two"));
+    assert!(describe("two").contains("there are: one"), "{}", describe("two"));
 }

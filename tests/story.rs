@@ -1,12 +1,10 @@
 //! The main job through the real binaries, against the embedded brokers and registries.
 
-mod support;
-
 use serde_json::json;
-use support::{Workshop, done, kafka_backup, stderr, stdout};
 use testbed::broker::Embedded;
 use testbed::client::{self, Compression, Message, framed, id_of};
 use testbed::registry::Options;
+use testbed::workshop::{Workshop, done, kafka_backup, stderr, stdout};
 use testbed::{Broker, EmbeddedRegistry};
 
 const CODECS: [Compression; 5] = [
@@ -33,11 +31,7 @@ async fn world(options: Options) -> World {
 /// at 500.
 async fn two_worlds() -> (World, World, u32) {
     let source = world(Options::default()).await;
-    let target = world(Options {
-        first_id: Some(500),
-        ..Options::default()
-    })
-    .await;
+    let target = world(Options { first_id: Some(500), ..Options::default() }).await;
     let common = json!({ "schema": r#"{"type":"record","name":"Common","fields":[]}"# });
     source.registry.register("z-common", &common);
     let order = json!({
@@ -70,28 +64,17 @@ async fn records_of_every_codec_survive_with_the_targets_ids() {
                 Message::new(Some(b""), Some(b"")),
             ])
             .collect();
-        client::produce(&from, "orders", codec, &messages)
-            .await
-            .unwrap();
+        client::produce(&from, "orders", codec, &messages).await.unwrap();
         sent.extend(messages);
     }
 
     let shop = Workshop::new();
-    let described = done(
-        "backup",
-        &shop.backup_yaml("one", &from, &source.registry.url()),
-    );
+    let described = done("backup", &shop.backup_yaml("one", &from, &source.registry.url()));
     assert_eq!(described["topics"][1]["name"], "orders");
     assert_eq!(described["topics"][1]["records"], sent.len());
     assert_eq!(described["schema_registry"]["subjects_count"], 2);
-    let restored = done(
-        "restore",
-        &shop.restore_yaml("one", &to, &target.registry.url()),
-    );
-    assert_eq!(
-        restored["schemas"][0]["subject"], "z-common",
-        "references come first"
-    );
+    let restored = done("restore", &shop.restore_yaml("one", &to, &target.registry.url()));
+    assert_eq!(restored["schemas"][0]["subject"], "z-common", "references come first");
     let new_id = restored["schemas"][1]["target_id"].as_u64().unwrap() as u32;
     assert_eq!(new_id, 501);
     assert_eq!(restored["topics"][1]["translated"], 250);
@@ -138,9 +121,7 @@ async fn a_producer_with_old_ids_writes_through_the_proxy() {
             Message::new(Some(&framed(5, b"key")), Some(&framed(5, b"value"))),
             Message::new(None, Some(&framed(6, b"unmapped"))),
         ];
-        client::produce(&proxy.bootstrap, "orders", codec, &messages)
-            .await
-            .unwrap();
+        client::produce(&proxy.bootstrap, "orders", codec, &messages).await.unwrap();
     }
     let found = client::consume(&to, "orders", 1, 10).await.unwrap();
     assert_eq!(found.len(), 10);
@@ -151,55 +132,35 @@ async fn a_producer_with_old_ids_writes_through_the_proxy() {
     }
     assert_eq!(proxy.metric("schema_proxy_ids_translated_total"), 10);
     assert_eq!(proxy.metric("schema_proxy_ids_unmapped_total"), 5);
-    assert!(
-        proxy
-            .process
-            .output()
-            .contains("schema id 6 in a Value is not in the id map")
-    );
+    assert!(proxy.process.output().contains("schema id 6 in a Value is not in the id map"));
     assert_eq!(proxy.process.terminate(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_with_new_ids_reads_old_data_through_the_proxy() {
     let kafka = Embedded::start(3).await.unwrap();
-    client::create_topic(&kafka.bootstrap(), "orders", 6)
-        .await
-        .unwrap();
+    client::create_topic(&kafka.bootstrap(), "orders", 6).await.unwrap();
     let mut sent = Vec::new();
     for codec in CODECS {
         let messages: Vec<Message> = (0..6)
             .map(|it| Message::new(None, Some(&framed(5, &[it; 300]))).partition(i32::from(it)))
             .collect();
-        client::produce(&kafka.bootstrap(), "orders", codec, &messages)
-            .await
-            .unwrap();
+        client::produce(&kafka.bootstrap(), "orders", codec, &messages).await.unwrap();
         sent.extend(messages);
     }
     let shop = Workshop::new();
     let map = shop.write("map.json", r#"{"mapping": {"5": 105}}"#);
     let proxy =
         shop.proxy(&shop.proxy_yaml(&kafka.bootstrap(), &map, "{ produce: false, fetch: true }"));
-    let found = client::consume(&proxy.bootstrap, "orders", 6, sent.len())
-        .await
-        .unwrap();
+    let found = client::consume(&proxy.bootstrap, "orders", 6, sent.len()).await.unwrap();
     assert_eq!(found.len(), sent.len());
     for message in found {
         let partition = u8::try_from(message.partition).unwrap();
-        assert_eq!(
-            message.value.as_deref(),
-            Some(&framed(105, &[partition; 300])[..])
-        );
+        assert_eq!(message.value.as_deref(), Some(&framed(105, &[partition; 300])[..]));
     }
     // All three brokers were reached through their ports here.
     for node in 0..3 {
-        assert!(
-            proxy
-                .process
-                .output()
-                .contains(&format!("broker {node} at ")),
-            "broker {node}"
-        );
+        assert!(proxy.process.output().contains(&format!("broker {node} at ")), "broker {node}");
     }
 }
 
@@ -207,26 +168,12 @@ async fn a_consumer_with_new_ids_reads_old_data_through_the_proxy() {
 async fn describe_shows_what_backup_captured() {
     let (source, _, _) = two_worlds().await;
     let shop = Workshop::new();
-    client::create_topic(&source.kafka.bootstrap(), "orders", 1)
-        .await
-        .unwrap();
-    done(
-        "backup",
-        &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()),
-    );
+    client::create_topic(&source.kafka.bootstrap(), "orders", 1).await.unwrap();
+    done("backup", &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()));
     let store = shop.path("store");
-    let arguments = [
-        "describe",
-        "--path",
-        store.to_str().unwrap(),
-        "--backup-id",
-        "one",
-    ];
+    let arguments = ["describe", "--path", store.to_str().unwrap(), "--backup-id", "one"];
     let text = stdout(&kafka_backup(&arguments));
-    assert!(
-        text.contains("schema registry: 2 subjects, 2 versions"),
-        "{text}"
-    );
+    assert!(text.contains("schema registry: 2 subjects, 2 versions"), "{text}");
     let output = kafka_backup(&[&arguments[..], &["--format", "json"]].concat());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -241,38 +188,19 @@ async fn describe_shows_what_backup_captured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_rewriting_changed_ids_stop_the_restore_before_any_record() {
     let (source, target, id) = two_worlds().await;
-    client::create_topic(&source.kafka.bootstrap(), "orders", 1)
+    client::create_topic(&source.kafka.bootstrap(), "orders", 1).await.unwrap();
+    let message = Message::new(None, Some(&framed(id, b"x")));
+    client::produce(&source.kafka.bootstrap(), "orders", Compression::None, &[message])
         .await
         .unwrap();
-    let message = Message::new(None, Some(&framed(id, b"x")));
-    client::produce(
-        &source.kafka.bootstrap(),
-        "orders",
-        Compression::None,
-        &[message],
-    )
-    .await
-    .unwrap();
     let shop = Workshop::new();
-    done(
-        "backup",
-        &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()),
-    );
+    done("backup", &shop.backup_yaml("one", &source.kafka.bootstrap(), &source.registry.url()));
     let yaml = shop.restore_yaml("one", &target.kafka.bootstrap(), &target.registry.url());
-    let text = std::fs::read_to_string(&yaml)
-        .unwrap()
-        .replace("rewrite_ids: true", "rewrite_ids: false");
+    let text =
+        std::fs::read_to_string(&yaml).unwrap().replace("rewrite_ids: true", "rewrite_ids: false");
     let yaml = shop.write("restore.yaml", &text);
     let output = kafka_backup(&["restore", "--config", yaml.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr(&output).contains("Set `rewrite_ids: true`"),
-        "{}",
-        stderr(&output)
-    );
-    assert_eq!(
-        target.kafka.fake().next_offset("orders", 0),
-        None,
-        "no topic was created"
-    );
+    assert!(stderr(&output).contains("Set `rewrite_ids: true`"), "{}", stderr(&output));
+    assert_eq!(target.kafka.fake().next_offset("orders", 0), None, "no topic was created");
 }

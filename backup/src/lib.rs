@@ -70,6 +70,21 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// The broker gives nothing where it said that there is something.
+    #[error(
+        "{topic}-{partition}: the broker gives no records from offset {offset} on, though the \
+         partition ended at {end} when the backup began; was its log truncated?"
+    )]
+    NoData {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where the copy stopped.
+        offset: i64,
+        /// The end offset at the start.
+        end: i64,
+    },
     /// A version refers to one that is not there.
     #[error("Reference to subject '{subject}' not found (version {version}, referenced by {by})")]
     Reference {
@@ -123,13 +138,7 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
 
 async fn capture_registry(client: &registry::Client, backup: &Backup) -> Result<RegistryPart> {
     let captured = schemas::capture(client, backup).await?;
-    let manifest = backup
-        .put_json(layout::REGISTRY_MANIFEST, &captured)
-        .await?;
+    let manifest = backup.put_json(layout::REGISTRY_MANIFEST, &captured).await?;
     let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
-    Ok(RegistryPart {
-        manifest,
-        subjects_count,
-        schemas_count,
-    })
+    Ok(RegistryPart { manifest, subjects_count, schemas_count })
 }

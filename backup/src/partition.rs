@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use artifact::manifest::{Partition, Segment};
 use artifact::{Backup, SegmentWriter};
-use kafka::{Aborted, FetchLimits, Isolation, PartitionClient};
+use kafka::{Aborted, FetchLimits, Isolation, PartitionClient, ResponseError};
 use wire::batch::{Entries, Entry};
 use wire::record::Records;
 use wire::{Batch, Header};
@@ -15,6 +15,8 @@ use crate::{Error, Result, TopicsPlan};
 
 /// A Fetch below the end offset has data at once; this bounds the wait where it has not.
 const MAX_WAIT: Duration = Duration::from_millis(500);
+/// Empty answers below the end offset, one after the other, before that is an error.
+const PATIENCE: u32 = 40;
 
 pub(crate) async fn copy(
     plan: &TopicsPlan,
@@ -22,11 +24,7 @@ pub(crate) async fn copy(
     range: Range,
     backup: &Backup,
 ) -> Result<Partition> {
-    let Range {
-        partition,
-        start,
-        end,
-    } = range;
+    let Range { partition, start, end } = range;
     let mut client = PartitionClient::new(plan.cluster.clone(), topic, partition);
     let limits = FetchLimits {
         max_bytes: plan.fetch_max_bytes,
@@ -36,27 +34,32 @@ pub(crate) async fn copy(
     let mut segments: Vec<Segment> = Vec::new();
     let mut writer: Option<SegmentWriter<'_>> = None;
     let mut aborted = AbortedTransactions::default();
-    let mut offset = start;
+    let (mut offset, mut empty) = (start, 0);
     while offset < end {
-        let fetched = client.fetch(offset, limits).await?;
+        let fetched = match client.fetch(offset, limits).await {
+            Err(kafka::Error::Broker { code: ResponseError::OffsetOutOfRange, .. }) => {
+                let (first, _) = client.offsets(plan.isolation).await?;
+                if first <= offset {
+                    let topic = topic.to_owned();
+                    return Err(Error::NoData { topic, partition, offset, end });
+                }
+                tracing::warn!(
+                    "{topic}-{partition}: retention deleted offsets {offset} to {first} meanwhile"
+                );
+                offset = first;
+                continue;
+            }
+            fetched => fetched?,
+        };
         aborted.learn(&fetched.aborted);
         let before = offset;
         for entry in Entries::new(&fetched.records) {
             let corrupt = |why: String| {
                 let topic = topic.to_owned();
-                Error::Corrupt {
-                    topic,
-                    partition,
-                    offset,
-                    why,
-                }
+                Error::Corrupt { topic, partition, offset, why }
             };
             let bytes = match entry.map_err(|why| corrupt(why.to_string()))? {
-                Entry::Whole {
-                    start,
-                    end,
-                    magic: 2,
-                } => &fetched.records[start..end],
+                Entry::Whole { start, end, magic: 2 } => &fetched.records[start..end],
                 Entry::Whole { magic, .. } => {
                     return Err(corrupt(format!(
                         "it has the message format of Kafka 0.10 (magic {magic})"
@@ -77,12 +80,11 @@ pub(crate) async fn copy(
                 break;
             }
             if plan.isolation == Isolation::ReadUncommitted || aborted.lets_pass(&batch) {
-                let mut current = match writer.take() {
-                    Some(writer) => writer,
-                    None => {
-                        let base = batch.header.base_offset;
-                        SegmentWriter::begin(backup, topic, partition, base).await?
-                    }
+                let mut current = if let Some(writer) = writer.take() {
+                    writer
+                } else {
+                    let base = batch.header.base_offset;
+                    SegmentWriter::begin(backup, topic, partition, base).await?
                 };
                 current.append(&batch.header, bytes).await?;
                 if current.bytes() >= plan.segment_max_bytes {
@@ -93,24 +95,21 @@ pub(crate) async fn copy(
             }
             offset = batch.header.last_offset() + 1;
         }
-        if offset == before {
-            // Nothing is left up to the end: compaction emptied it, or retention was faster.
-            offset = if fetched.log_start_offset > offset {
-                fetched.log_start_offset
-            } else {
-                end
-            };
+        if offset > before {
+            empty = 0;
+            continue;
+        }
+        // There is data up to the end offset, or was a moment ago: the broker is asked again.
+        empty += 1;
+        if empty == PATIENCE {
+            let topic = topic.to_owned();
+            return Err(Error::NoData { topic, partition, offset, end });
         }
     }
     if let Some(writer) = writer {
         segments.push(writer.finish().await?);
     }
-    Ok(Partition {
-        partition,
-        start_offset: start,
-        end_offset: end,
-        segments,
-    })
+    Ok(Partition { partition, start_offset: start, end_offset: end, segments })
 }
 
 /// Tells aborted batches apart, as a `read_committed` consumer does (KIP-98).
@@ -126,9 +125,7 @@ impl AbortedTransactions {
     /// Every Fetch lists the aborted transactions that overlap what it brings, known ones too.
     fn learn(&mut self, listed: &[Aborted]) {
         self.ahead = listed.iter().copied().collect();
-        self.ahead
-            .make_contiguous()
-            .sort_unstable_by_key(|it| it.first_offset);
+        self.ahead.make_contiguous().sort_unstable_by_key(|it| it.first_offset);
     }
 
     fn lets_pass(&mut self, batch: &Batch<'_>) -> bool {

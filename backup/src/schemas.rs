@@ -55,9 +55,7 @@ pub(crate) async fn capture(client: &Client, backup: &Backup) -> Result<Registry
     let mut id_mapping: BTreeMap<String, BTreeMap<u32, String>> = BTreeMap::new();
     for (key, id, _) in &keys {
         let file = layout::version(&key.subject, key.version);
-        let ids = id_mapping
-            .entry(context(&key.subject).to_owned())
-            .or_default();
+        let ids = id_mapping.entry(context(&key.subject).to_owned()).or_default();
         ids.entry(*id).or_insert(file);
     }
     Ok(RegistryManifest {
@@ -81,11 +79,7 @@ async fn capture_subject(
     has_mode: bool,
 ) -> Result<Captured> {
     let config = client.config(Some(&name)).await?;
-    let mode = if has_mode {
-        client.mode(Some(&name)).await?
-    } else {
-        None
-    };
+    let mode = if has_mode { client.mode(Some(&name)).await? } else { None };
     let compatibility = config.as_ref().and_then(level);
     let object = layout::subject(&name);
     let metadata = json!({ "subject": name, "config": config, "mode": mode });
@@ -99,28 +93,12 @@ async fn capture_subject(
         let sum = backup.put_json(&schema_file, &version).await?;
         objects.push((schema_file.clone(), sum));
         schema_type.clone_from(&version.schema.schema_type);
-        versions.push(SubjectVersion {
-            version: number,
-            id: version.id,
-            schema_file,
-        });
-        let key = VersionKey {
-            subject: name.clone(),
-            version: number,
-        };
+        versions.push(SubjectVersion { version: number, id: version.id, schema_file });
+        let key = VersionKey { subject: name.clone(), version: number };
         keys.push((key, version.id, version.schema.references));
     }
-    let subject = Subject {
-        name,
-        schema_type,
-        compatibility,
-        versions,
-    };
-    Ok(Captured {
-        subject,
-        keys,
-        objects,
-    })
+    let subject = Subject { name, schema_type, compatibility, versions };
+    Ok(Captured { subject, keys, objects })
 }
 
 fn level(config: &Value) -> Option<String> {
@@ -142,9 +120,7 @@ fn order(keys: &[(VersionKey, u32, Vec<Reference>)]) -> Result<Vec<VersionKey>> 
             let subject = qualify(&reference.subject, context(&key.subject));
             // -1 means the latest one.
             let version = u32::try_from(reference.version).ok();
-            let version = version
-                .or_else(|| latest.get(subject.as_str()).copied())
-                .unwrap_or(0);
+            let version = version.or_else(|| latest.get(subject.as_str()).copied()).unwrap_or(0);
             needs.push(VersionKey { subject, version });
         }
         needs.extend(previous.filter(|it| it.subject == key.subject).cloned());
@@ -152,11 +128,9 @@ fn order(keys: &[(VersionKey, u32, Vec<Reference>)]) -> Result<Vec<VersionKey>> 
         previous = Some(key);
     }
     dependency_order(&graph).map_err(|error| match error {
-        GraphError::Missing { from, to } => Error::Reference {
-            subject: to.subject,
-            version: to.version,
-            by: from.to_string(),
-        },
+        GraphError::Missing { from, to } => {
+            Error::Reference { subject: to.subject, version: to.version, by: from.to_string() }
+        }
         cycle @ GraphError::Cycle(_) => Error::Cycle(cycle.to_string()),
     })
 }

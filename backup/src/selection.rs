@@ -30,10 +30,7 @@ impl Selection {
         let parse = |patterns: &[String]| -> Result<Vec<_>, _> {
             patterns.iter().map(|it| Pattern::new(it)).collect()
         };
-        Ok(Self {
-            include: parse(include)?,
-            exclude: parse(exclude)?,
-        })
+        Ok(Self { include: parse(include)?, exclude: parse(exclude)? })
     }
 
     /// Whether the name is meant.
@@ -57,10 +54,7 @@ impl Selection {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, SelectionError> {
-        let fail = |why: String| SelectionError {
-            pattern: text.to_owned(),
-            why,
-        };
+        let fail = |why: String| SelectionError { pattern: text.to_owned(), why };
         if let Some(regex) = text.strip_prefix('~') {
             // The whole name, as a glob means it too.
             let regex = Regex::new(&format!("^(?:{regex})$"));
@@ -114,9 +108,7 @@ mod tests {
 
     #[test]
     fn a_broken_pattern_is_named() {
-        let error = Selection::new(&["~(".to_owned()], &[])
-            .unwrap_err()
-            .to_string();
+        let error = Selection::new(&["~(".to_owned()], &[]).unwrap_err().to_string();
         assert!(error.starts_with("pattern `~(`: "), "{error}");
         assert!(Selection::new(&["a[".to_owned()], &[]).is_err());
     }

@@ -57,10 +57,7 @@ pub(crate) async fn snapshot(plan: &TopicsPlan) -> Result<Snapshot> {
     if topics.is_empty() {
         tracing::warn!("no topic of the source cluster is selected");
     }
-    Ok(Snapshot {
-        cluster_id: metadata.cluster_id,
-        topics,
-    })
+    Ok(Snapshot { cluster_id: metadata.cluster_id, topics })
 }
 
 async fn ranges(plan: &TopicsPlan, topic: &str, partitions: &[i32]) -> Result<Vec<Range>> {
@@ -78,14 +75,8 @@ async fn offsets(
     partition: i32,
     isolation: Isolation,
 ) -> Result<Range> {
-    let (start, end) = PartitionClient::new(cluster, topic, partition)
-        .offsets(isolation)
-        .await?;
-    Ok(Range {
-        partition,
-        start,
-        end,
-    })
+    let (start, end) = PartitionClient::new(cluster, topic, partition).offsets(isolation).await?;
+    Ok(Range { partition, start, end })
 }
 
 /// Copies every partition up to its end offset in the snapshot.
@@ -96,10 +87,7 @@ pub(crate) async fn copy(
 ) -> Result<Vec<Topic>> {
     let all = snapshot.topics.iter().flat_map(|(name, topic)| {
         let name: Arc<str> = name.as_str().into();
-        topic
-            .ranges
-            .iter()
-            .map(move |&range| (Arc::clone(&name), range))
+        topic.ranges.iter().map(move |&range| (Arc::clone(&name), range))
     });
     let copies: Vec<(Arc<str>, Partition)> = stream::iter(all)
         .map(|(name, range)| async move {
@@ -117,11 +105,7 @@ pub(crate) async fn copy(
     for (name, topic) in &snapshot.topics {
         let facts = backup.put_json(&layout::topic(name), &topic.facts).await?;
         let partitions = partitions.remove(name.as_str()).unwrap_or_default();
-        topics.push(Topic {
-            name: name.clone(),
-            facts,
-            partitions,
-        });
+        topics.push(Topic { name: name.clone(), facts, partitions });
     }
     Ok(topics)
 }

@@ -42,11 +42,7 @@ async fn main() -> ExitCode {
                 println!("  MISMATCH {mismatch}");
             }
             println!("demo: {verified} records verified, {mismatches} mismatches");
-            if mismatches == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("error: {error}");
@@ -66,29 +62,15 @@ async fn tell() -> Result<Check> {
     println!("     target: ids 1 to {} are taken", target.subjects.len());
 
     println!("2. Records with the source's ids, in every codec, and some without a schema");
-    let written = source
-        .produce(&source.kafka.bootstrap(), "before the backup")
-        .await?;
-    println!(
-        "     {} records in {} topics",
-        written.len(),
-        world::TOPICS.len()
-    );
+    let written = source.produce(&source.kafka.bootstrap(), "before the backup").await?;
+    println!("     {} records in {} topics", written.len(), world::TOPICS.len());
 
     println!("3. Backup: schemas and records in one artefact");
     let folder = folder()?;
     let backup = Backup::new(Arc::new(Folder::new(&folder)), BACKUP_ID);
     let manifest = backup::run(&backup_plan(&source)?, &backup).await?;
-    let records: u64 = manifest
-        .topics
-        .iter()
-        .map(artifact::manifest::Topic::records)
-        .sum();
-    println!(
-        "     {records} records of {} topics, in {}",
-        manifest.topics.len(),
-        backup.place()
-    );
+    let records: u64 = manifest.topics.iter().map(artifact::manifest::Topic::records).sum();
+    println!("     {records} records of {} topics, in {}", manifest.topics.len(), backup.place());
 
     println!("4. Restore: the target gives out its own ids, the records follow");
     let restored = restore::run(&restore_plan(&target)?, &backup).await?;
@@ -106,14 +88,8 @@ async fn tell() -> Result<Check> {
     let map = read_map(&folder)?;
     let proxy = Proxy::start(proxy_settings(&target)?, map.id_map(DEFAULT_CONTEXT)).await?;
     proxy.ready().await;
-    let late = source
-        .produce(&proxy.bootstrap().to_string(), "through the proxy")
-        .await?;
-    println!(
-        "     {} records with old ids went to {}",
-        late.len(),
-        proxy.bootstrap()
-    );
+    let late = source.produce(&proxy.bootstrap().to_string(), "through the proxy").await?;
+    println!("     {} records with old ids went to {}", late.len(), proxy.bootstrap());
     proxy.drain().await;
 
     println!("6. Everything in the target, decoded with the target's registry");
@@ -140,20 +116,14 @@ fn folder() -> Result<PathBuf> {
 
 fn cluster(world: &World) -> Result<Cluster> {
     let bootstrap = world.kafka.bootstrap();
-    let addresses = bootstrap
-        .split(',')
-        .map(str::parse)
-        .collect::<std::result::Result<_, _>>()?;
+    let addresses = bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
     Ok(Cluster::new(addresses))
 }
 
 fn registry(world: &World) -> Result<registry::Client> {
     let requests_per_second = REQUESTS_PER_SECOND.try_into()?;
     let settings = registry::Settings::new(&world.registry.url());
-    Ok(registry::Client::new(&registry::Settings {
-        requests_per_second,
-        ..settings
-    })?)
+    Ok(registry::Client::new(&registry::Settings { requests_per_second, ..settings })?)
 }
 
 fn backup_plan(source: &World) -> Result<backup::Plan> {
@@ -165,10 +135,7 @@ fn backup_plan(source: &World) -> Result<backup::Plan> {
         fetch_max_bytes: 4 << 20,
         isolation: Isolation::ReadCommitted,
     };
-    Ok(backup::Plan {
-        topics: Some(topics),
-        registry: Some(registry(source)?),
-    })
+    Ok(backup::Plan { topics: Some(topics), registry: Some(registry(source)?) })
 }
 
 fn restore_plan(target: &World) -> Result<restore::Plan> {
@@ -177,14 +144,8 @@ fn restore_plan(target: &World) -> Result<restore::Plan> {
         max_concurrent_partitions: 4.try_into()?,
         decompressed_limit: 64 << 20,
     };
-    let registry = restore::RegistryPlan {
-        client: registry(target)?,
-        rewrite_ids: true,
-    };
-    Ok(restore::Plan {
-        topics: Some(topics),
-        registry: Some(registry),
-    })
+    let registry = restore::RegistryPlan { client: registry(target)?, rewrite_ids: true };
+    Ok(restore::Plan { topics: Some(topics), registry: Some(registry) })
 }
 
 fn proxy_settings(target: &World) -> Result<proxy::Settings> {
@@ -193,15 +154,8 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         bootstrap: "127.0.0.1:0".parse()?,
         advertised_host: "127.0.0.1".to_owned(),
         broker_port_base: 0,
-        target: bootstrap
-            .split(',')
-            .map(str::parse)
-            .collect::<std::result::Result<_, _>>()?,
-        rewrite: Rewrite {
-            produce: true,
-            fetch: false,
-            parts: Parts::BOTH,
-        },
+        target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,
+        rewrite: Rewrite { produce: true, fetch: false, parts: Parts::BOTH },
         max_frame_bytes: 100 << 20,
         max_decompressed_bytes: 64 << 20,
         drain_timeout: Duration::from_secs(5),

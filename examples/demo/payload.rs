@@ -39,18 +39,12 @@ pub(crate) fn decode(schema: &Schema, bytes: &[u8]) -> Result<Value> {
         "AVRO" => {
             let mut rest = bytes;
             let value = read_avro(&avro(schema)?, schema, &mut rest)?;
-            if rest.is_empty() {
-                Ok(value)
-            } else {
-                Err("bytes are left after the record".into())
-            }
+            if rest.is_empty() { Ok(value) } else { Err("bytes are left after the record".into()) }
         }
         "JSON" => {
             let value: Value = serde_json::from_slice(bytes)?;
             let definition: Value = serde_json::from_str(&schema.text)?;
-            let properties = definition["properties"]
-                .as_object()
-                .ok_or("no properties")?;
+            let properties = definition["properties"].as_object().ok_or("no properties")?;
             let known = |name: &String| properties.contains_key(name);
             match value.as_object().filter(|it| it.keys().all(known)) {
                 Some(_) => Ok(value),
@@ -112,9 +106,7 @@ fn read_avro(kind: &Value, schema: &Schema, rest: &mut &[u8]) -> Result<Value> {
         Some("long") => Ok(json!(long()?)),
         Some("string") => {
             let length = usize::try_from(long()?)?;
-            let (text, after) = rest
-                .split_at_checked(length)
-                .ok_or("the string is cut off")?;
+            let (text, after) = rest.split_at_checked(length).ok_or("the string is cut off")?;
             *rest = after;
             Ok(json!(std::str::from_utf8(text)?))
         }
@@ -132,27 +124,14 @@ fn read_avro(kind: &Value, schema: &Schema, rest: &mut &[u8]) -> Result<Value> {
 
 /// Name, number and type of each field of the first message.
 fn protobuf_fields(schema: &Schema) -> Result<Vec<(String, u8, String)>> {
-    let body = schema
-        .text
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'));
+    let body = schema.text.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     let (body, _) = body.ok_or("no message")?;
     let field = |line: &str| -> Result<(String, u8, String)> {
         let (declaration, number) = line.split_once('=').ok_or("a field without a number")?;
-        let (kind, name) = declaration
-            .trim()
-            .split_once(' ')
-            .ok_or("a field without a type")?;
-        Ok((
-            name.trim().to_owned(),
-            number.trim().parse()?,
-            kind.to_owned(),
-        ))
+        let (kind, name) = declaration.trim().split_once(' ').ok_or("a field without a type")?;
+        Ok((name.trim().to_owned(), number.trim().parse()?, kind.to_owned()))
     };
-    body.split(';')
-        .filter(|it| !it.trim().is_empty())
-        .map(field)
-        .collect()
+    body.split(';').filter(|it| !it.trim().is_empty()).map(field).collect()
 }
 
 fn read_protobuf(schema: &Schema, bytes: &[u8]) -> Result<Value> {
@@ -160,9 +139,8 @@ fn read_protobuf(schema: &Schema, bytes: &[u8]) -> Result<Value> {
     let mut rest = bytes.strip_prefix(&[0]).ok_or("not the first message")?;
     let mut message = Map::new();
     while let [tag, length, after @ ..] = rest {
-        let (text, after) = after
-            .split_at_checked(usize::from(*length))
-            .ok_or("a field is cut off")?;
+        let (text, after) =
+            after.split_at_checked(usize::from(*length)).ok_or("a field is cut off")?;
         let field = fields.iter().find(|(_, number, _)| *tag == number << 3 | 2);
         let (name, _, _) = field.ok_or("a field that the schema lacks")?;
         message.insert(name.clone(), json!(std::str::from_utf8(text)?));

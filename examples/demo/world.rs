@@ -79,10 +79,7 @@ impl World {
                         string number = 1;\n  string note = 2;\n}\n";
         let reference =
             |name: &str, subject: &str| json!([{ "name": name, "subject": subject, "version": 1 }]);
-        world.register(
-            "common-customer-value",
-            &json!({ "schema": customer.to_string() }),
-        );
+        world.register("common-customer-value", &json!({ "schema": customer.to_string() }));
         world.register(
             "orders-value",
             &json!({
@@ -214,9 +211,9 @@ impl World {
                             .push(format!("{name}: {found} where {wanted} was written"));
                     }
                     (Some(_), Err(why)) => check.mismatches.push(format!("{name}: {why}")),
-                    (None, _) => check
-                        .mismatches
-                        .push(format!("{name}: read twice, or never written")),
+                    (None, _) => {
+                        check.mismatches.push(format!("{name}: read twice, or never written"));
+                    }
                 }
             }
         }
@@ -253,19 +250,10 @@ async fn schema(registry: &Client, id: u32) -> Result<Schema> {
     let found = registry.schema(id).await?;
     let mut references = Vec::new();
     for reference in &found.references {
-        let version = registry
-            .version(&reference.subject, u32::try_from(reference.version)?)
-            .await?;
+        let version =
+            registry.version(&reference.subject, u32::try_from(reference.version)?).await?;
         let (kind, text) = (version.schema.schema_type, version.schema.schema);
-        references.push(Schema {
-            kind,
-            text,
-            references: Vec::new(),
-        });
+        references.push(Schema { kind, text, references: Vec::new() });
     }
-    Ok(Schema {
-        kind: found.schema_type,
-        text: found.schema,
-        references,
-    })
+    Ok(Schema { kind: found.schema_type, text: found.schema, references })
 }

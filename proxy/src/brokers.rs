@@ -28,9 +28,7 @@ struct Node {
 
 impl Brokers {
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<i32, Node>> {
-        self.nodes
-            .lock()
-            .expect("nothing panics while it holds the brokers")
+        self.nodes.lock().expect("nothing panics while it holds the brokers")
     }
 
     /// Closes every broker's port.
@@ -79,12 +77,7 @@ pub(crate) fn local(shared: &Arc<Shared>, node: i32, address: &Address) -> Optio
 
 fn open(shared: &Arc<Shared>, node: i32, address: &Address) -> std::io::Result<Node> {
     let base = shared.settings.broker_port_base;
-    let port = match (
-        base,
-        u16::try_from(node)
-            .ok()
-            .and_then(|node| base.checked_add(node)),
-    ) {
+    let port = match (base, u16::try_from(node).ok().and_then(|node| base.checked_add(node))) {
         (0, _) => 0,
         (_, Some(port)) => port,
         (_, None) => {
@@ -99,11 +92,7 @@ fn open(shared: &Arc<Shared>, node: i32, address: &Address) -> std::io::Result<N
     let listener = TcpListener::from_std(listener)?;
     let (upstream, watch) = watch::channel(address.clone());
     let task = tokio::spawn(accept(listener, Some(watch), Arc::clone(shared))).abort_handle();
-    Ok(Node {
-        port,
-        upstream,
-        task,
-    })
+    Ok(Node { port, upstream, task })
 }
 
 /// Takes connections for one broker, or for whichever bootstrap server answers.

@@ -91,11 +91,7 @@ pub(crate) async fn serve(
     match run(client, upstream, &shared).await {
         Ok(()) => tracing::debug!(%peer, "closed"),
         Err(end) => {
-            shared
-                .metrics
-                .failures
-                .with_label_values(&[end.reason()])
-                .inc();
+            shared.metrics.failures.with_label_values(&[end.reason()]).inc();
             match end {
                 // Clients come and go, and we know that we stop.
                 End::Client(_) | End::Drained => tracing::debug!(%peer, "{end}"),

@@ -110,12 +110,9 @@ impl Proxy {
     /// Opens the bootstrap port and looks for the target's brokers in the background.
     pub async fn start(settings: Settings, map: IdMap) -> Result<Self, Error> {
         let address = settings.bootstrap;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|why| Error::Listen { address, why })?;
-        let bootstrap = listener
-            .local_addr()
-            .map_err(|why| Error::Listen { address, why })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|why| Error::Listen { address, why })?;
+        let bootstrap = listener.local_addr().map_err(|why| Error::Listen { address, why })?;
         let metrics = Metrics::new()?;
         metrics.id_map_ids.set(map.len() as i64);
         let shared = Arc::new(Shared {
@@ -130,11 +127,7 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(brokers::accept(listener, None, Arc::clone(&shared)));
         tasks.spawn(find_brokers(Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            bootstrap,
-            tasks,
-        })
+        Ok(Self { shared, bootstrap, tasks })
     }
 
     /// Where clients bootstrap.
@@ -166,10 +159,7 @@ impl Proxy {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(self.shared.settings.drain_timeout, finished)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.shared.settings.drain_timeout, finished).await.is_err() {
             tracing::warn!("{} connections did not finish in time", connections.get());
         }
     }

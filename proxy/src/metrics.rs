@@ -38,10 +38,7 @@ impl Metrics {
             Ok::<_, prometheus::Error>(it)
         };
         Ok(Self {
-            connections: gauge(
-                "schema_proxy_connections",
-                "Client connections that are open.",
-            )?,
+            connections: gauge("schema_proxy_connections", "Client connections that are open.")?,
             connections_total: counter(
                 "schema_proxy_connections_total",
                 "Client connections that were accepted.",

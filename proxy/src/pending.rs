@@ -30,9 +30,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn queue(&self) -> MutexGuard<'_, VecDeque<Due>> {
-        self.queue
-            .lock()
-            .expect("nothing panics while it holds the queue")
+        self.queue.lock().expect("nothing panics while it holds the queue")
     }
 
     pub(crate) fn push(&self, due: Due) {

@@ -38,11 +38,7 @@ pub(crate) struct Head {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(from: R, limit: usize) -> Self {
-        Self {
-            from,
-            held: BytesMut::with_capacity(SMALL),
-            limit,
-        }
+        Self { from, held: BytesMut::with_capacity(SMALL), limit }
     }
 
     /// Waits for a frame's size and its first `wanted` bytes, which stay in place; see

@@ -38,11 +38,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             return Ok(Stop::ClientEnded);
         };
         shared.metrics.frames.with_label_values(&["client"]).inc();
-        shared
-            .metrics
-            .bytes
-            .with_label_values(&["client"])
-            .inc_by(4 + head.size as u64);
+        shared.metrics.bytes.with_label_values(&["client"]).inc_by(4 + head.size as u64);
 
         if tokens.expects_one(from.front()) {
             pending.push(Due::Token);
@@ -50,11 +46,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             continue;
         }
         let start = RequestStart::parse(from.front()).map_err(End::Request)?;
-        tokens.note(&start);
+        tokens.note(start);
         match start.api_key {
             apis::PRODUCE => {
                 let mut request = from.whole(head).await.map_err(End::Client)?;
-                let produced = produce(&mut request, &start, &mut translator, shared)?;
+                let produced = produce(&mut request, start, &mut translator, shared)?;
                 if produced.answered {
                     pending.push(Due::Answer(start));
                 }
@@ -63,7 +59,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             }
             apis::API_VERSIONS if !versions::knows(start.api_version) => {
                 from.whole(head).await.map_err(End::Client)?;
-                pending.push(Due::Local(versions::too_new(&start)));
+                pending.push(Due::Local(versions::too_new(start)));
             }
             _ => {
                 // Its response could not be read, so it was not offered.
@@ -92,30 +88,22 @@ struct Produced {
 
 fn produce(
     request: &mut BytesMut,
-    start: &RequestStart,
+    start: RequestStart,
     translator: &mut Translator,
     shared: &Shared,
 ) -> Result<Produced, End> {
     let version = start.api_version;
     // Versions 0 to 2 carry message sets. Nothing that may hold ids passes unseen.
     if !PRODUCE_REQUEST.knows(version) {
-        return Err(End::NotOffered(*start));
+        return Err(End::NotOffered(start));
     }
     let flexible = PRODUCE_REQUEST.is_flexible(version);
     let frame = &request[4..];
     let body = frame::request_body(frame, flexible).map_err(End::Request)?;
     let (mut acks, mut fields) = (1, Vec::new());
     let walked = PRODUCE_REQUEST.walk(frame, body, version, &mut |met| match met {
-        Met {
-            role: Role::Acks,
-            value: Value::Int(value),
-            ..
-        } => acks = value,
-        Met {
-            role: Role::Records,
-            field,
-            value: Value::Bytes(content),
-        } => {
+        Met { role: Role::Acks, value: Value::Int(value), .. } => acks = value,
+        Met { role: Role::Records, field, value: Value::Bytes(content) } => {
             fields.push((field, content));
         }
         _ => {}
@@ -126,10 +114,7 @@ fn produce(
     } else {
         None
     };
-    Ok(Produced {
-        answered: acks != 0,
-        rebuilt,
-    })
+    Ok(Produced { answered: acks != 0, rebuilt })
 }
 
 /// Translates the RECORDS fields of a frame whose size stands in front. Gives the frame anew where
@@ -149,10 +134,7 @@ pub(crate) fn translate(
         let records = &mut sized[4 + content.start..4 + content.end];
         if let Some(changed) = translator.records(records, &map, &mut tally) {
             let bytes = frame::bytes_field(&changed, flexible);
-            edits.push(Edit {
-                range: 4 + field.start..4 + field.end,
-                bytes,
-            });
+            edits.push(Edit { range: 4 + field.start..4 + field.end, bytes });
         }
     }
     count(&tally, shared);
@@ -190,7 +172,7 @@ enum Tokens {
 }
 
 impl Tokens {
-    fn note(&mut self, start: &RequestStart) {
+    fn note(&mut self, start: RequestStart) {
         if start.api_key == apis::SASL_HANDSHAKE && start.api_version == 0 {
             *self = Self::Due;
         }

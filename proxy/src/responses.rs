@@ -36,11 +36,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         };
         let Some(head) = head else { return Ok(()) };
         shared.metrics.frames.with_label_values(&["broker"]).inc();
-        shared
-            .metrics
-            .bytes
-            .with_label_values(&["broker"])
-            .inc_by(4 + head.size as u64);
+        shared.metrics.bytes.with_label_values(&["broker"]).inc_by(4 + head.size as u64);
         let due = loop {
             match pending.pop() {
                 // It was pushed while we waited for the broker, and was due before this answer.
@@ -51,26 +47,22 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         };
         match due {
             Due::Answer(of) => {
-                check_order(&of, from.front())?;
-                respond(&of, head, from, to, &mut translator, shared).await?;
+                check_order(of, from.front())?;
+                respond(of, head, from, to, &mut translator, shared).await?;
             }
             _ => from.pass(head, to).await.map_err(End::Client)?,
         }
     }
 }
 
-fn check_order(of: &RequestStart, front: &[u8]) -> Result<(), End> {
+fn check_order(of: RequestStart, front: &[u8]) -> Result<(), End> {
     let found = front.first_chunk().map(|it| i32::from_be_bytes(*it));
     let (expected, found) = (of.correlation_id, found.unwrap_or_default());
-    if found == expected {
-        Ok(())
-    } else {
-        Err(End::OutOfOrder { expected, found })
-    }
+    if found == expected { Ok(()) } else { Err(End::OutOfOrder { expected, found }) }
 }
 
 async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    of: &RequestStart,
+    of: RequestStart,
     head: Head,
     from: &mut FrameReader<R>,
     to: &mut W,
@@ -95,32 +87,22 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         response = BytesMut::from(&rebuilt[..]);
     }
     let rewritten = addresses::rewrite(&response, of, message, shared)?;
-    to.write_all(rewritten.as_deref().unwrap_or(&response))
-        .await
-        .map_err(End::Client)
+    to.write_all(rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
 }
 
 fn translate_fetch(
     response: &mut BytesMut,
-    of: &RequestStart,
+    of: RequestStart,
     message: &Message,
     translator: &mut Translator,
     shared: &Shared,
 ) -> Result<Option<Vec<u8>>, End> {
     let flexible = message.is_flexible(of.api_version);
-    let malformed = |why: wire::Error| End::Response {
-        of: *of,
-        why: why.to_string(),
-    };
+    let malformed = |why: wire::Error| End::Response { of, why: why.to_string() };
     let body = frame::response_body(&response[4..], flexible).map_err(malformed)?;
     let mut fields = Vec::new();
     let walked = message.walk(&response[4..], body, of.api_version, &mut |met| {
-        if let Met {
-            role: Role::Records,
-            field,
-            value: Value::Bytes(content),
-        } = met
-        {
+        if let Met { role: Role::Records, field, value: Value::Bytes(content) } = met {
             fields.push((field, content));
         }
     });

@@ -20,7 +20,7 @@ pub(crate) fn knows(version: i16) -> bool {
 
 /// The answer to an ApiVersions request of the future, as KIP-511 wants it: version 0, error 35 and
 /// the versions that can be asked for.
-pub(crate) fn too_new(start: &RequestStart) -> Vec<u8> {
+pub(crate) fn too_new(start: RequestStart) -> Vec<u8> {
     let (min_version, max_version) = API_VERSIONS_RESPONSE.versions;
     let range = ApiVersion::default()
         .with_api_key(apis::API_VERSIONS)
@@ -33,16 +33,14 @@ pub(crate) fn too_new(start: &RequestStart) -> Vec<u8> {
 }
 
 /// The broker's answer, less what the proxy can't read.
-pub(crate) fn cap(sized_response: &[u8], of: &RequestStart) -> Result<Vec<u8>, End> {
+pub(crate) fn cap(sized_response: &[u8], of: RequestStart) -> Result<Vec<u8>, End> {
     // This response's header has no tags in any version (KIP-511), so the body is the fifth byte.
     let body = sized_response.get(8..).unwrap_or_default();
     let refused = body.first_chunk() == Some(&UNSUPPORTED_VERSION.to_be_bytes());
     // A broker that does not know the version answers in version 0.
     let version = if refused { 0 } else { of.api_version };
-    let malformed = |why: String| End::Response { of: *of, why };
-    API_VERSIONS_RESPONSE
-        .check(body, 0, version)
-        .map_err(|why| malformed(why.to_string()))?;
+    let malformed = |why: String| End::Response { of, why };
+    API_VERSIONS_RESPONSE.check(body, 0, version).map_err(|why| malformed(why.to_string()))?;
     let mut response = ApiVersionsResponse::decode(&mut Bytes::copy_from_slice(body), version)
         .map_err(|why| malformed(why.to_string()))?;
     response.api_keys.retain_mut(|api| {
@@ -67,14 +65,12 @@ fn highest(api_key: i16) -> Option<i16> {
 }
 
 fn sized(
-    of: &RequestStart,
+    of: RequestStart,
     response: &ApiVersionsResponse,
     version: i16,
 ) -> Result<Vec<u8>, String> {
     let mut out = vec![0; 4];
     out.extend_from_slice(&of.correlation_id.to_be_bytes());
-    response
-        .encode(&mut out, version)
-        .map_err(|why| why.to_string())?;
+    response.encode(&mut out, version).map_err(|why| why.to_string())?;
     Ok(resize(out))
 }

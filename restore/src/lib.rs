@@ -214,18 +214,10 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Restored> {
 async fn open(backup: &Backup) -> Result<Source<'_>> {
     let manifest = backup.manifest().await?;
     let registry = match &manifest.schema_registry {
-        Some(part) => Some(
-            backup
-                .json(layout::REGISTRY_MANIFEST, &part.manifest)
-                .await?,
-        ),
+        Some(part) => Some(backup.json(layout::REGISTRY_MANIFEST, &part.manifest).await?),
         None => None,
     };
-    Ok(Source {
-        backup,
-        manifest,
-        registry,
-    })
+    Ok(Source { backup, manifest, registry })
 }
 
 /// A map of an earlier restore is kept under another name, unless it is the same.
@@ -233,38 +225,20 @@ async fn write_map(map: &MapFile, backup: &Backup) -> Result<String> {
     let store = backup.store();
     let key = backup.key(layout::ID_MAP);
     let place = store.place(&key);
-    if store
-        .size(&key)
-        .await
-        .map_err(artifact::Error::from)?
-        .is_some()
-    {
+    if store.size(&key).await.map_err(artifact::Error::from)?.is_some() {
         let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
-        let earlier = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|it| MapFile::parse(it).ok());
+        let earlier = std::str::from_utf8(&bytes).ok().and_then(|it| MapFile::parse(it).ok());
         let same =
             earlier.is_some_and(|it| it.mapping == map.mapping && it.contexts == map.contexts);
         if same {
             return Ok(place);
         }
-        let aside = backup.key(&format!(
-            "id-map.before-{}.json",
-            jiff::Timestamp::now().as_second()
-        ));
-        store
-            .rename(&key, &aside)
-            .await
-            .map_err(artifact::Error::from)?;
-        tracing::info!(
-            "the id map of an earlier restore was kept as {}",
-            store.place(&aside)
-        );
+        let aside =
+            backup.key(&format!("id-map.before-{}.json", jiff::Timestamp::now().as_second()));
+        store.rename(&key, &aside).await.map_err(artifact::Error::from)?;
+        tracing::info!("the id map of an earlier restore was kept as {}", store.place(&aside));
     }
     let json = map.to_json();
-    store
-        .put(&key, json.into())
-        .await
-        .map_err(artifact::Error::from)?;
+    store.put(&key, json.into()).await.map_err(artifact::Error::from)?;
     Ok(place)
 }

@@ -33,21 +33,14 @@ pub(crate) async fn check(plan: &Plan, source: &Source<'_>) -> Result<()> {
             failures.push(why.to_string());
         }
     }
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure(failures).into())
-    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure(failures).into()) }
 }
 
 /// Every schema file is there and whole, and the target answers.
 async fn registry(plan: &RegistryPlan, source: &Source<'_>, failures: &mut Vec<String>) {
     let Some(manifest) = &source.registry else {
         let id = source.backup.id();
-        failures.push(format!(
-            "backup `{id}` has no schemas to put into {}",
-            plan.client.url()
-        ));
+        failures.push(format!("backup `{id}` has no schemas to put into {}", plan.client.url()));
         return;
     };
     for (object, sum) in &manifest.objects {

@@ -28,19 +28,11 @@ pub(crate) async fn write(
     let mut client = PartitionClient::new(plan.cluster.clone(), topic, number);
     let (mut records, mut tally) = (0, Tally::default());
     let mut translator = Translator::new(Parts::BOTH, plan.decompressed_limit);
-    let mut appender = Appender {
-        client: &mut client,
-        topic,
-        partition: number,
-        next: None,
-    };
+    let mut appender = Appender { client: &mut client, topic, partition: number, next: None };
     for segment in &partition.segments {
         let mut reader = SegmentReader::new(backup, topic, number, segment);
         while let Some((header, bytes)) = reader.next_batch().await? {
-            let batch = Batch {
-                header,
-                bytes: &bytes,
-            };
+            let batch = Batch { header, bytes: &bytes };
             let producible =
                 rebatch::for_produce(&batch, plan.decompressed_limit).map_err(|why| {
                     Error::Batch {
@@ -56,9 +48,7 @@ pub(crate) async fn write(
             if let Some(rebuilt) = translator.records(&mut producible, map, &mut tally) {
                 producible = rebuilt;
             }
-            appender
-                .append(producible.into(), i64::from(header.count))
-                .await?;
+            appender.append(producible.into(), i64::from(header.count)).await?;
             records += header.count as u64;
         }
     }
@@ -113,11 +103,6 @@ impl Appender<'_> {
             return Ok(());
         }
         let (topic, partition) = (self.topic.to_owned(), self.partition);
-        Err(Error::NotAlone {
-            topic,
-            partition,
-            found,
-            expected,
-        })
+        Err(Error::NotAlone { topic, partition, found, expected })
     }
 }

@@ -26,53 +26,34 @@ pub(crate) async fn restore(
 ) -> Result<(Vec<RestoredSchema>, MapFile)> {
     let client = &plan.client;
     let there: BTreeSet<String> = client.subjects(false).await?.into_iter().collect();
-    let mut target = Target {
-        client,
-        late_configs: Vec::new(),
-    };
+    let mut target = Target { client, late_configs: Vec::new() };
     if there.is_empty() {
         // A registry that is in use keeps its own global level and mode.
         let settings: Settings = read(backup, manifest, layout::GLOBAL_CONFIG).await?;
         target.set_config(None, settings.config).await?;
     }
     let mut modes = Vec::new();
-    for subject in manifest
-        .subjects
-        .iter()
-        .filter(|it| !there.contains(&it.name))
-    {
+    for subject in manifest.subjects.iter().filter(|it| !there.contains(&it.name)) {
         let settings: Settings = read(backup, manifest, &layout::subject(&subject.name)).await?;
-        target
-            .set_config(Some(&subject.name), settings.config)
-            .await?;
+        target.set_config(Some(&subject.name), settings.config).await?;
         modes.extend(settings.mode.map(|mode| (subject.name.clone(), mode)));
     }
 
     let mut restored = Vec::with_capacity(manifest.dependency_order.len());
     let mut map = MapFile {
-        source: Some(Registry {
-            url: manifest.url.clone(),
-        }),
+        source: Some(Registry { url: manifest.url.clone() }),
         target: Some(Registry { url: client.url() }),
         created_at: Some(jiff::Timestamp::now().to_string()),
         ..MapFile::default()
     };
     for key in &manifest.dependency_order {
-        let version: Version = read(
-            backup,
-            manifest,
-            &layout::version(&key.subject, key.version),
-        )
-        .await?;
+        let version: Version =
+            read(backup, manifest, &layout::version(&key.subject, key.version)).await?;
         let (target_id, existed) = target.register(&version).await?;
         learn(&mut map, &version, target_id)?;
         if !plan.rewrite_ids && version.id != target_id {
             let (subject, source_id) = (version.subject, version.id);
-            return Err(Error::IdChanged {
-                subject,
-                source_id,
-                target_id,
-            });
+            return Err(Error::IdChanged { subject, source_id, target_id });
         }
         restored.push(RestoredSchema {
             subject: version.subject,
@@ -120,19 +101,10 @@ impl Target<'_> {
             version: version.version,
             why,
         };
-        if let Some(found) = self
-            .client
-            .lookup(&version.subject, schema)
-            .await
-            .map_err(fail)?
-        {
+        if let Some(found) = self.client.lookup(&version.subject, schema).await.map_err(fail)? {
             return Ok((found.id, true));
         }
-        let id = self
-            .client
-            .register(&version.subject, schema)
-            .await
-            .map_err(fail)?;
+        let id = self.client.register(&version.subject, schema).await.map_err(fail)?;
         Ok((id, false))
     }
 }
@@ -146,19 +118,12 @@ fn learn(map: &mut MapFile, version: &Version, target_id: u32) -> Result<()> {
         }
         &mut map.mapping
     } else {
-        map.contexts
-            .entry(context(&version.subject).to_owned())
-            .or_default()
+        map.contexts.entry(context(&version.subject).to_owned()).or_default()
     };
     let first = *pairs.entry(version.id).or_insert(target_id);
     if first != target_id {
         let (source_id, subject) = (version.id, version.subject.clone());
-        return Err(Error::Ambiguous {
-            source_id,
-            first,
-            second: target_id,
-            subject,
-        });
+        return Err(Error::Ambiguous { source_id, first, second: target_id, subject });
     }
     Ok(())
 }
@@ -169,10 +134,6 @@ async fn read<T: serde::de::DeserializeOwned>(
     object: &str,
 ) -> Result<T> {
     // An object that the manifest does not list has an empty sum, which no object matches.
-    let sum = manifest
-        .objects
-        .get(object)
-        .cloned()
-        .unwrap_or(ObjectSum::default());
+    let sum = manifest.objects.get(object).cloned().unwrap_or(ObjectSum::default());
     Ok(backup.json(object, &sum).await?)
 }

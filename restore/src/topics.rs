@@ -16,10 +16,8 @@ pub(crate) async fn restore(
     let brokers = plan.cluster.metadata(Some(&[])).await?.brokers.len();
     let mut restored = Vec::with_capacity(source.manifest.topics.len());
     for topic in &source.manifest.topics {
-        let facts: TopicFacts = source
-            .backup
-            .json(&layout::topic(&topic.name), &topic.facts)
-            .await?;
+        let facts: TopicFacts =
+            source.backup.json(&layout::topic(&topic.name), &topic.facts).await?;
         restored.push(RestoredTopic {
             name: topic.name.clone(),
             created: create(plan, facts, brokers).await?,
@@ -29,17 +27,9 @@ pub(crate) async fn restore(
             undecodable: 0,
         });
     }
-    let all = source
-        .manifest
-        .topics
-        .iter()
-        .enumerate()
-        .flat_map(|(index, topic)| {
-            topic
-                .partitions
-                .iter()
-                .map(move |partition| (index, topic, partition))
-        });
+    let all = source.manifest.topics.iter().enumerate().flat_map(|(index, topic)| {
+        topic.partitions.iter().map(move |partition| (index, topic, partition))
+    });
     let written: Vec<(usize, u64, Tally)> = stream::iter(all)
         .map(|(index, topic, partition)| async move {
             let (records, tally) =

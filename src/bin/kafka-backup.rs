@@ -76,8 +76,8 @@ async fn main() -> ExitCode {
         Command::Describe { path, backup_id } => {
             commands::describe::run(&path, &backup_id, format).await
         }
-        Command::Config {
-            command: ConfigCommand::Check { config },
-        } => commands::config::check(&config),
+        Command::Config { command: ConfigCommand::Check { config } } => {
+            commands::config::check(&config)
+        }
     })
 }

@@ -42,9 +42,6 @@ fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
             })
         }
     };
-    let registry = job
-        .registry()
-        .map(|it| open::registry(file, it))
-        .transpose()?;
+    let registry = job.registry().map(|it| open::registry(file, it)).transpose()?;
     Ok(Plan { topics, registry })
 }

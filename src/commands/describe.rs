@@ -57,9 +57,8 @@ impl Description {
         let schema_registry = match &manifest.schema_registry {
             None => SchemaRegistry::default(),
             Some(part) => {
-                let registry: RegistryManifest = backup
-                    .json(layout::REGISTRY_MANIFEST, &part.manifest)
-                    .await?;
+                let registry: RegistryManifest =
+                    backup.json(layout::REGISTRY_MANIFEST, &part.manifest).await?;
                 let subjects = registry.subjects.into_iter().map(|it| Subject {
                     latest_id: it.versions.last().map(|it| it.id),
                     versions: it.versions.iter().map(|it| it.version).collect(),
@@ -96,25 +95,13 @@ impl Description {
             return print_json(self);
         }
         println!("backup {} in {}", self.backup_id, self.place);
-        println!(
-            "  started {}, finished {}",
-            self.started_at, self.finished_at
-        );
-        let (records, bytes) = self
-            .topics
-            .iter()
-            .fold((0, 0), |sum, it| (sum.0 + it.records, sum.1 + it.bytes));
-        println!(
-            "topics: {}, records: {records}, {}",
-            self.topics.len(),
-            size(bytes)
-        );
+        println!("  started {}, finished {}", self.started_at, self.finished_at);
+        let (records, bytes) =
+            self.topics.iter().fold((0, 0), |sum, it| (sum.0 + it.records, sum.1 + it.bytes));
+        println!("topics: {}, records: {records}, {}", self.topics.len(), size(bytes));
         for it in &self.topics {
             let (name, partitions, records) = (&it.name, it.partitions, it.records);
-            println!(
-                "  {name}: {partitions} partitions, {records} records, {}",
-                size(it.bytes)
-            );
+            println!("  {name}: {partitions} partitions, {records} records, {}", size(it.bytes));
         }
         let registry = &self.schema_registry;
         if !registry.enabled {
@@ -125,10 +112,7 @@ impl Description {
         println!("schema registry: {subjects} subjects, {schemas} versions");
         for it in &registry.subjects {
             let versions: Vec<String> = it.versions.iter().map(u32::to_string).collect();
-            let id = it
-                .latest_id
-                .map(|id| format!(", latest id {id}"))
-                .unwrap_or_default();
+            let id = it.latest_id.map(|id| format!(", latest id {id}")).unwrap_or_default();
             println!("  {}: versions {}{id}", it.name, versions.join(", "));
         }
     }

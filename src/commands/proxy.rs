@@ -18,12 +18,9 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     let map = load_map(&settings.id_map.file).await?;
     let ids = map.mapping.len();
-    let proxy = Proxy::start(
-        proxy_settings(file, &settings)?,
-        map.id_map(DEFAULT_CONTEXT),
-    )
-    .await
-    .map_err(|why| Failure::Failed(why.to_string()))?;
+    let proxy = Proxy::start(proxy_settings(file, &settings)?, map.id_map(DEFAULT_CONTEXT))
+        .await
+        .map_err(|why| Failure::Failed(why.to_string()))?;
     let address = settings.admin.listen;
     let listener = admin::bind(address)
         .await
@@ -34,9 +31,7 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
         "clients bootstrap at {}, metrics are at http://{admin_address}/metrics, the map has {ids} ids",
         proxy.bootstrap()
     );
-    let signal = shutdown::asked()
-        .await
-        .map_err(|why| Failure::Failed(why.to_string()))?;
+    let signal = shutdown::asked().await.map_err(|why| Failure::Failed(why.to_string()))?;
     tracing::info!("{signal}: no new connections, requests under way are answered");
     proxy.drain().await;
     serving.abort();
@@ -48,11 +43,7 @@ pub async fn check(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     proxy_settings(file, &settings)?;
     let map = load_map(&settings.id_map.file).await?;
-    eprintln!(
-        "{}: no mistakes found, the map has {} ids",
-        file.display(),
-        map.mapping.len()
-    );
+    eprintln!("{}: no mistakes found, the map has {} ids", file.display(), map.mapping.len());
     Ok(())
 }
 
@@ -69,10 +60,7 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         rewrite: Rewrite {
             produce: rewrite.produce,
             fetch: rewrite.fetch,
-            parts: Parts {
-                keys: rewrite.keys,
-                values: rewrite.values,
-            },
+            parts: Parts { keys: rewrite.keys, values: rewrite.values },
         },
         max_frame_bytes: settings.limits.max_frame_bytes,
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
@@ -87,7 +75,7 @@ async fn load_map(place: &str) -> Result<MapFile, Failure> {
     };
     let bytes = store.get(key).await.map_err(|error| match error {
         StoreError::NotFound { .. } => Failure::Usage(format!("id map {place} does not exist")),
-        other => Failure::Failed(format!("id map: {other}")),
+        StoreError::Failed { .. } => Failure::Failed(format!("id map: {error}")),
     })?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|why| Failure::Usage(format!("id map {place}: {why}")))?;

@@ -58,15 +58,9 @@ fn print(restored: &Restored) {
         println!("topics");
         for it in &restored.topics {
             let (name, records) = (&it.name, it.records);
-            println!(
-                "  {name}: {records} records, {} ids translated",
-                it.translated
-            );
+            println!("  {name}: {records} records, {} ids translated", it.translated);
             if it.unmapped > 0 {
-                println!(
-                    "    {} ids are not in the id map and stayed as they were",
-                    it.unmapped
-                );
+                println!("    {} ids are not in the id map and stayed as they were", it.unmapped);
             }
             if it.undecodable > 0 {
                 println!(

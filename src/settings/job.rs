@@ -74,10 +74,7 @@ pub struct Topics {
 
 impl Default for Topics {
     fn default() -> Self {
-        Self {
-            include: vec!["*".to_owned()],
-            exclude: Vec::new(),
-        }
+        Self { include: vec!["*".to_owned()], exclude: Vec::new() }
     }
 }
 
@@ -239,9 +236,7 @@ pub struct RateLimit {
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self {
-            requests_per_second: NonZeroU32::new(25).expect("25 is not zero"),
-        }
+        Self { requests_per_second: NonZeroU32::new(25).expect("25 is not zero") }
     }
 }
 
@@ -303,9 +298,6 @@ impl Job {
 
     /// The registry's settings, unless it is left out.
     pub fn registry(&self) -> Option<&SchemaRegistry> {
-        self.enterprise
-            .schema_registry
-            .as_ref()
-            .filter(|it| it.enabled)
+        self.enterprise.schema_registry.as_ref().filter(|it| it.enabled)
     }
 }

@@ -74,13 +74,7 @@ pub struct Rewrite {
 impl Default for Rewrite {
     fn default() -> Self {
         let unmapped = Unmapped::Pass;
-        Self {
-            produce: true,
-            fetch: false,
-            keys: true,
-            values: true,
-            unmapped,
-        }
+        Self { produce: true, fetch: false, keys: true, values: true, unmapped }
     }
 }
 
@@ -102,9 +96,7 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
-        }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)) }
     }
 }
 

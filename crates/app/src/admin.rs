@@ -70,15 +70,9 @@ fn respond(request: &Request<Incoming>, admin: &dyn Admin) -> Response<Full<Byte
         "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => match admin.ready() {
             Ok(()) => plain(StatusCode::OK, "ready\n"),
-            Err(why) => plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready: {why}\n"),
-            ),
+            Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            "/metrics, /healthz and /readyz are here\n",
-        ),
+        _ => plain(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
     }
 }
 
@@ -88,10 +82,7 @@ fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
     match encoder.encode(&registry.gather(), &mut text) {
         Ok(()) => {
             let mut response = plain(StatusCode::OK, text);
-            let kind = encoder
-                .format_type()
-                .parse()
-                .expect("the encoder names a media type");
+            let kind = encoder.format_type().parse().expect("the encoder names a media type");
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }

@@ -42,10 +42,7 @@ fn parse<T: DeserializeOwned>(
         with_snippet: false,
     };
     let parsed = serde_saphyr::with_deserializer_from_str_with_options(yaml, options, |from| {
-        T::deserialize(expand::Expand {
-            inner: from,
-            environment,
-        })
+        T::deserialize(expand::Expand { inner: from, environment })
     });
     parsed.map_err(|error| {
         let place = error.location().map(|it| (it.line(), it.column()));
@@ -55,9 +52,7 @@ fn parse<T: DeserializeOwned>(
 
 fn explain(error: &serde_saphyr::Error) -> String {
     match error {
-        serde_saphyr::Error::SerdeUnknownField {
-            field, expected, ..
-        } => {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
             let hint = match nearest::nearest(field, expected) {
                 Some(key) => format!("did you mean `{key}`?"),
                 None => format!("known here: {}", expected.join(", ")),
@@ -166,26 +161,14 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         let cases = [
-            (
-                "name: a\nprot: 1",
-                Some((2, 1)),
-                "unknown key `prot`; did you mean `port`?",
-            ),
+            ("name: a\nprot: 1", Some((2, 1)), "unknown key `prot`; did you mean `port`?"),
             (
                 "name: a\nxyzzy: 1",
                 Some((2, 1)),
                 "unknown key `xyzzy`; known here: name, port, on, kind, list, password",
             ),
-            (
-                "name: a\nport: ${NOPE}",
-                Some((2, 7)),
-                "environment variable `NOPE` is not set",
-            ),
-            (
-                "name: \"${NOPE}\"",
-                Some((1, 7)),
-                "environment variable `NOPE` is not set",
-            ),
+            ("name: a\nport: ${NOPE}", Some((2, 7)), "environment variable `NOPE` is not set"),
+            ("name: \"${NOPE}\"", Some((1, 7)), "environment variable `NOPE` is not set"),
             ("name: ${PORT", Some((1, 7)), "`${` without its `}`"),
             ("port: 1", None, "`name` is missing"),
         ];

@@ -19,10 +19,7 @@ pub struct Backup {
 impl Backup {
     /// Names a backup; nothing is read or written.
     pub fn new(store: Arc<dyn Store>, id: &str) -> Self {
-        Self {
-            store,
-            id: id.to_owned(),
-        }
+        Self { store, id: id.to_owned() }
     }
 
     /// Its id.
@@ -47,13 +44,10 @@ impl Backup {
 
     /// Makes sure that a new backup may be written here.
     pub async fn check_not_complete(&self) -> Result<()> {
-        match self.store.size(&self.key(layout::MANIFEST)).await? {
-            None => Ok(()),
-            Some(_) => {
-                let (backup_id, place) = (self.id.clone(), self.place());
-                Err(Error::Complete { backup_id, place })
-            }
+        if self.store.size(&self.key(layout::MANIFEST)).await?.is_none() {
+            return Ok(());
         }
+        Err(Error::Complete { backup_id: self.id.clone(), place: self.place() })
     }
 
     /// Reads `manifest.json`.
@@ -68,11 +62,7 @@ impl Backup {
         let version: FormatOnly = parse(&bytes, &place)?;
         if version.format_version > FORMAT_VERSION {
             let (found, known) = (version.format_version, FORMAT_VERSION);
-            return Err(Error::Format {
-                place,
-                found,
-                known,
-            });
+            return Err(Error::Format { place, found, known });
         }
         parse(&bytes, &place)
     }
@@ -82,11 +72,7 @@ impl Backup {
         if self.store.list(&format!("{}/", self.id)).await?.is_empty() {
             let place = self.store.place("");
             let known = self.store.folders().await?;
-            return Ok(Error::NoBackup {
-                backup_id,
-                place,
-                known,
-            });
+            return Ok(Error::NoBackup { backup_id, place, known });
         }
         Ok(Error::Unfinished { backup_id, place })
     }
@@ -95,13 +81,9 @@ impl Backup {
     pub async fn put_json(&self, object: &str, value: &impl Serialize) -> Result<ObjectSum> {
         let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
         bytes.push(b'\n');
-        let sum = ObjectSum {
-            bytes: bytes.len() as u64,
-            sha256: escape::hex(&Sha256::digest(&bytes)),
-        };
-        self.store
-            .put(&self.key(object), Bytes::from(bytes))
-            .await?;
+        let sum =
+            ObjectSum { bytes: bytes.len() as u64, sha256: escape::hex(&Sha256::digest(&bytes)) };
+        self.store.put(&self.key(object), Bytes::from(bytes)).await?;
         Ok(sum)
     }
 
@@ -111,26 +93,16 @@ impl Backup {
         let place = self.store.place(&key);
         let bytes = match self.store.get(&key).await {
             Err(StoreError::NotFound { .. }) => {
-                return Err(Error::Damaged {
-                    place,
-                    why: "it is missing".to_owned(),
-                });
+                return Err(Error::Damaged { place, why: "it is missing".to_owned() });
             }
             bytes => bytes?,
         };
         if bytes.len() as u64 != sum.bytes {
-            let why = format!(
-                "it has {} bytes where {} were written",
-                bytes.len(),
-                sum.bytes
-            );
+            let why = format!("it has {} bytes where {} were written", bytes.len(), sum.bytes);
             return Err(Error::Damaged { place, why });
         }
         if escape::hex(&Sha256::digest(&bytes)) != sum.sha256 {
-            return Err(Error::Damaged {
-                place,
-                why: "its SHA-256 does not match".to_owned(),
-            });
+            return Err(Error::Damaged { place, why: "its SHA-256 does not match".to_owned() });
         }
         parse(&bytes, &place)
     }
@@ -142,8 +114,6 @@ struct FormatOnly {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|why| Error::Damaged {
-        place: place.to_owned(),
-        why: why.to_string(),
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|why| Error::Damaged { place: place.to_owned(), why: why.to_string() })
 }

@@ -36,12 +36,10 @@ const LONGEST: usize = 200;
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            write!(out, "{byte:02x}").expect("writing to a String can't fail");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        write!(out, "{byte:02x}").expect("writing to a String can't fail");
+        out
+    })
 }
 
 /// The name of a segment that [`segment`] made, unless it was cut or is not one of ours.

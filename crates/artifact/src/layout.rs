@@ -18,32 +18,20 @@ pub fn topic(topic: &str) -> String {
 
 /// Record batches of one partition, back to back, as the broker sent them.
 pub fn segment_log(topic: &str, partition: i32, base_offset: i64) -> String {
-    format!(
-        "topics/{}/{partition}/{base_offset:020}.log",
-        segment(topic)
-    )
+    format!("topics/{}/{partition}/{base_offset:020}.log", segment(topic))
 }
 
 /// Counts, offsets, times, size and checksum of the segment beside it.
 pub fn segment_facts(topic: &str, partition: i32, base_offset: i64) -> String {
-    format!(
-        "topics/{}/{partition}/{base_offset:020}.json",
-        segment(topic)
-    )
+    format!("topics/{}/{partition}/{base_offset:020}.json", segment(topic))
 }
 
 /// A subject's config and mode.
 pub fn subject(subject: &str) -> String {
-    format!(
-        "schema-registry/subjects/{}/_metadata.json",
-        segment(subject)
-    )
+    format!("schema-registry/subjects/{}/_metadata.json", segment(subject))
 }
 
 /// One version of a subject.
 pub fn version(subject: &str, version: u32) -> String {
-    format!(
-        "schema-registry/subjects/{}/v{version}.json",
-        segment(subject)
-    )
+    format!("schema-registry/subjects/{}/v{version}.json", segment(subject))
 }

@@ -1,5 +1,7 @@
 //! Segments: record batches of one partition, back to back, exactly as Kafka stores them.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use wire::batch::{Entries, Entry};
 use wire::crc::Running;
@@ -44,15 +46,7 @@ impl<'a> SegmentWriter<'a> {
             crc32c: String::new(),
         };
         let (crc, held) = (Running::default(), BytesMut::new());
-        Ok(Self {
-            backup,
-            topic,
-            partition,
-            upload,
-            crc,
-            held,
-            facts,
-        })
+        Ok(Self { backup, topic, partition, upload, crc, held, facts })
     }
 
     /// Size so far.
@@ -111,14 +105,7 @@ impl<'a> SegmentReader<'a> {
     pub fn new(backup: &'a Backup, topic: &str, partition: i32, facts: &'a Segment) -> Self {
         let key = backup.key(&layout::segment_log(topic, partition, facts.base_offset));
         let (held, crc) = (BytesMut::new(), Running::default());
-        Self {
-            backup,
-            key,
-            facts,
-            read: 0,
-            held,
-            crc,
-        }
+        Self { backup, key, facts, read: 0, held, crc }
     }
 
     /// The next batch, whole; `None` after the last one, when size and checksum were right.
@@ -127,22 +114,20 @@ impl<'a> SegmentReader<'a> {
             match Entries::new(&self.held).next() {
                 Some(Ok(Entry::Whole { end, magic: 2, .. })) => {
                     let bytes = self.held.split_to(end).freeze();
-                    let header = Batch::parse(&bytes)
-                        .map_err(|why| self.damaged(why))?
-                        .header;
+                    let header = Batch::parse(&bytes).map_err(|why| self.damaged(&why))?.header;
                     return Ok(Some((header, bytes)));
                 }
                 Some(Ok(Entry::Whole { magic, .. })) => {
-                    return Err(self.damaged(wire::Error::Magic(magic)));
+                    return Err(self.damaged(&wire::Error::Magic(magic)));
                 }
-                Some(Err(why)) => return Err(self.damaged(why)),
+                Some(Err(why)) => return Err(self.damaged(&why)),
                 Some(Ok(Entry::Partial { .. })) if self.read == self.facts.bytes => {
-                    return Err(self.damaged("its last batch is cut off"));
+                    return Err(self.damaged(&"its last batch is cut off"));
                 }
                 None if self.read == self.facts.bytes => {
                     let crc32c = format!("{:08x}", self.crc.value());
                     if crc32c != self.facts.crc32c {
-                        return Err(self.damaged("its CRC-32C does not match"));
+                        return Err(self.damaged(&"its CRC-32C does not match"));
                     }
                     return Ok(None);
                 }
@@ -153,17 +138,10 @@ impl<'a> SegmentReader<'a> {
 
     async fn fill(&mut self) -> Result<()> {
         let end = (self.read + CHUNK).min(self.facts.bytes);
-        let bytes = self
-            .backup
-            .store()
-            .get_range(&self.key, self.read..end)
-            .await?;
+        let bytes = self.backup.store().get_range(&self.key, self.read..end).await?;
         if bytes.is_empty() {
-            let why = format!(
-                "it has {} bytes where {} were written",
-                self.read, self.facts.bytes
-            );
-            return Err(self.damaged(why));
+            let why = format!("it has {} bytes where {} were written", self.read, self.facts.bytes);
+            return Err(self.damaged(&why));
         }
         self.crc.update(&bytes);
         self.read += bytes.len() as u64;
@@ -171,11 +149,8 @@ impl<'a> SegmentReader<'a> {
         Ok(())
     }
 
-    fn damaged(&self, why: impl ToString) -> Error {
+    fn damaged(&self, why: &dyn fmt::Display) -> Error {
         let place = self.backup.store().place(&self.key);
-        Error::Damaged {
-            place,
-            why: why.to_string(),
-        }
+        Error::Damaged { place, why: why.to_string() }
     }
 }

@@ -25,23 +25,14 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why| format!("`{text}` is not host:port: {why}");
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| wrong("there is no port"))?;
-        let port = port
-            .parse()
-            .map_err(|_| wrong("the port is not a number up to 65535"))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;
+        let port = port.parse().map_err(|_| wrong("the port is not a number up to 65535"))?;
         let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let host = bare.unwrap_or(host);
         if host.is_empty() || (bare.is_none() && host.contains(':')) {
-            return Err(wrong(
-                "the host is empty, or an IPv6 address without brackets",
-            ));
+            return Err(wrong("the host is empty, or an IPv6 address without brackets"));
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 

@@ -95,9 +95,8 @@ impl Cluster {
             let named = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic(name)));
             names.iter().map(named).collect()
         });
-        let request = MetadataRequest::default()
-            .with_topics(wanted)
-            .with_allow_auto_topic_creation(false);
+        let request =
+            MetadataRequest::default().with_topics(wanted).with_allow_auto_topic_creation(false);
         let answer = connection.call(&request).await?;
         let mut metadata = Metadata {
             cluster_id: answer.cluster_id.map(|it| it.to_string()),
@@ -105,10 +104,7 @@ impl Cluster {
         };
         for broker in answer.brokers {
             let port = u16::try_from(broker.port).unwrap_or(0);
-            let address = Address {
-                host: broker.host.to_string(),
-                port,
-            };
+            let address = Address { host: broker.host.to_string(), port };
             metadata.brokers.insert(broker.node_id.0, address);
         }
         metadata.controller = metadata.brokers.get(&answer.controller_id.0).cloned();
@@ -120,32 +116,15 @@ impl Cluster {
                 Some(ResponseError::UnknownTopicOrPartition) => continue,
                 Some(code) => {
                     let what = format!("topic {name}");
-                    return Err(Error::Broker {
-                        api: "Metadata",
-                        what,
-                        code,
-                    });
+                    return Err(Error::Broker { api: "Metadata", what, code });
                 }
             }
-            let replicas = found
-                .partitions
-                .first()
-                .map_or(0, |it| it.replica_nodes.len());
-            let leaders = found
-                .partitions
-                .iter()
-                .map(|it| (it.partition_index, it.leader_id.0))
-                .collect();
+            let replicas = found.partitions.first().map_or(0, |it| it.replica_nodes.len());
+            let leaders =
+                found.partitions.iter().map(|it| (it.partition_index, it.leader_id.0)).collect();
             let internal = found.is_internal;
             let replication_factor = replicas as i16;
-            metadata.topics.insert(
-                name,
-                TopicMetadata {
-                    internal,
-                    leaders,
-                    replication_factor,
-                },
-            );
+            metadata.topics.insert(name, TopicMetadata { internal, leaders, replication_factor });
         }
         Ok(metadata)
     }
@@ -160,10 +139,7 @@ impl Cluster {
             .and_then(|node| metadata.brokers.get(node));
         match leader {
             Some(address) => Connection::open(address).await,
-            None => Err(Error::NoLeader {
-                topic: topic.to_owned(),
-                partition,
-            }),
+            None => Err(Error::NoLeader { topic: topic.to_owned(), partition }),
         }
     }
 
@@ -183,16 +159,10 @@ impl Cluster {
         for result in answer.results {
             if let Some(code) = ResponseError::try_from_code(result.error_code) {
                 let what = format!("configs of topic {name}");
-                return Err(Error::Broker {
-                    api: "DescribeConfigs",
-                    what,
-                    code,
-                });
+                return Err(Error::Broker { api: "DescribeConfigs", what, code });
             }
-            let own = result
-                .configs
-                .into_iter()
-                .filter(|it| it.config_source == DYNAMIC_TOPIC_CONFIG);
+            let own =
+                result.configs.into_iter().filter(|it| it.config_source == DYNAMIC_TOPIC_CONFIG);
             configs.extend(own.filter_map(|it| Some((it.name.to_string(), it.value?.to_string()))));
         }
         Ok(Some(configs))
@@ -206,9 +176,7 @@ impl Cluster {
             None => self.connect().await?,
         };
         let config = |(key, value): (&String, &String)| {
-            CreatableTopicConfig::default()
-                .with_name(text(key))
-                .with_value(Some(text(value)))
+            CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
         };
         let creatable = CreatableTopic::default()
             .with_name(topic(&new.name))
@@ -224,16 +192,9 @@ impl Cluster {
                 None => {}
                 Some(ResponseError::TopicAlreadyExists) => return Ok(Created::Existed),
                 Some(code) => {
-                    let why = result
-                        .error_message
-                        .map(|it| format!(": {it}"))
-                        .unwrap_or_default();
+                    let why = result.error_message.map(|it| format!(": {it}")).unwrap_or_default();
                     let what = format!("creating topic {}{why}", new.name);
-                    return Err(Error::Broker {
-                        api: "CreateTopics",
-                        what,
-                        code,
-                    });
+                    return Err(Error::Broker { api: "CreateTopics", what, code });
                 }
             }
         }

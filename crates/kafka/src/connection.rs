@@ -63,25 +63,15 @@ impl Connection {
     /// Connects and asks for the broker's API versions.
     pub async fn open(address: &Address) -> Result<Self> {
         let connect = TcpStream::connect((address.host.as_str(), address.port));
-        let fail = |why: String| Error::Connection {
-            address: address.clone(),
-            why,
-        };
+        let fail = |why: String| Error::Connection { address: address.clone(), why };
         let stream = match timeout(CONNECT_TIMEOUT, connect).await {
             Err(_) => return Err(fail("connecting took longer than 10 s".to_owned())),
             Ok(Err(why)) => return Err(fail(why.to_string())),
             Ok(Ok(stream)) => stream,
         };
-        stream
-            .set_nodelay(true)
-            .map_err(|why| fail(why.to_string()))?;
+        stream.set_nodelay(true).map_err(|why| fail(why.to_string()))?;
         let versions = HashMap::new();
-        let mut connection = Self {
-            address: address.clone(),
-            stream,
-            versions,
-            correlation_id: 0,
-        };
+        let mut connection = Self { address: address.clone(), stream, versions, correlation_id: 0 };
         connection.negotiate().await?;
         Ok(connection)
     }
@@ -105,12 +95,7 @@ impl Connection {
         let version = max.min(theirs_max);
         if version < min || version < theirs_min {
             let (address, api) = (self.address.clone(), R::SHAPE.name);
-            return Err(Error::Version {
-                address,
-                api,
-                min,
-                max,
-            });
+            return Err(Error::Version { address, api, min, max });
         }
         Ok(version)
     }
@@ -124,7 +109,7 @@ impl Connection {
     /// Asks in one version and decodes the answer.
     pub async fn call_at<R: Call>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         let (frame, body) = self.exchange(request, version).await?;
-        self.decode::<R>(frame, body, version)
+        self.decode::<R>(&frame, body, version)
     }
 
     /// Asks and gives the answer's bytes and where its body begins. The caller must check them.
@@ -138,17 +123,11 @@ impl Connection {
     }
 
     pub(crate) fn malformed<R: Call>(&self, why: String) -> Error {
-        Error::Malformed {
-            address: self.address.clone(),
-            api: R::SHAPE.name,
-            why,
-        }
+        Error::Malformed { address: self.address.clone(), api: R::SHAPE.name, why }
     }
 
-    fn decode<R: Call>(&self, frame: Bytes, body: usize, version: i16) -> Result<R::Response> {
-        R::SHAPE
-            .check(&frame, body, version)
-            .map_err(|why| self.malformed::<R>(why.to_string()))?;
+    fn decode<R: Call>(&self, frame: &Bytes, body: usize, version: i16) -> Result<R::Response> {
+        R::SHAPE.check(frame, body, version).map_err(|why| self.malformed::<R>(why.to_string()))?;
         R::Response::decode(&mut frame.slice(body..), version)
             .map_err(|why| self.malformed::<R>(why.to_string()))
     }
@@ -179,10 +158,7 @@ impl Connection {
         let theirs = frame.first_chunk().map(|it| i32::from_be_bytes(*it));
         if theirs != Some(correlation_id) {
             let why = format!("answer {theirs:?} came where {correlation_id} was due");
-            return Err(Error::Connection {
-                address: self.address.clone(),
-                why,
-            });
+            return Err(Error::Connection { address: self.address.clone(), why });
         }
         Ok(frame)
     }
@@ -214,10 +190,7 @@ impl Connection {
             Ok(Err(why)) => why.to_string(),
             Err(_) => "no answer within 30 s".to_owned(),
         };
-        Err(Error::Connection {
-            address: self.address.clone(),
-            why,
-        })
+        Err(Error::Connection { address: self.address.clone(), why })
     }
 
     /// A broker that does not know our version of ApiVersions answers in version 0 (KIP-511).
@@ -235,7 +208,7 @@ impl Connection {
                 version = 0;
                 continue;
             }
-            let answer = self.decode::<ApiVersionsRequest>(frame, 4, version)?;
+            let answer = self.decode::<ApiVersionsRequest>(&frame, 4, version)?;
             if let Some(code) = kafka_protocol::ResponseError::try_from_code(answer.error_code) {
                 let (api, what) = ("ApiVersions", self.address.to_string());
                 return Err(Error::Broker { api, what, code });

@@ -18,7 +18,7 @@ const FETCH_BY_NAME: i16 = 12;
 const PRODUCE_BY_NAME: i16 = 12;
 
 /// How long a leader may be missing: elections and broker restarts take less.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -82,12 +82,7 @@ pub struct PartitionClient {
 impl PartitionClient {
     /// Connects when it is first used.
     pub fn new(cluster: Cluster, topic: &str, partition: i32) -> Self {
-        Self {
-            cluster,
-            topic: topic.to_owned(),
-            partition,
-            connection: None,
-        }
+        Self { cluster, topic: topic.to_owned(), partition, connection: None }
     }
 
     /// The first offset that is there and the end: the high watermark, or with `ReadCommitted` the
@@ -116,10 +111,7 @@ impl PartitionClient {
             let found = answer.topics.first().and_then(|it| it.partitions.first());
             let Some(found) = found else {
                 let why = "it lacks the partition".to_owned();
-                return Err(client
-                    .connection()
-                    .await?
-                    .malformed::<ListOffsetsRequest>(why));
+                return Err(client.connection().await?.malformed::<ListOffsetsRequest>(why));
             };
             client.check("ListOffsets", found.error_code)?;
             Ok(found.offset)
@@ -129,8 +121,7 @@ impl PartitionClient {
 
     /// Fetches from an offset on; rides out leader changes and broken connections.
     pub async fn fetch(&mut self, offset: i64, limits: FetchLimits) -> Result<Fetched> {
-        self.patiently(async |client| client.fetch_once(offset, limits).await)
-            .await
+        self.patiently(async |client| client.fetch_once(offset, limits).await).await
     }
 
     async fn fetch_once(&mut self, offset: i64, limits: FetchLimits) -> Result<Fetched> {
@@ -141,9 +132,8 @@ impl PartitionClient {
             .with_last_fetched_epoch(-1)
             .with_log_start_offset(-1)
             .with_partition_max_bytes(limits.max_bytes);
-        let topics = FetchTopic::default()
-            .with_topic(topic(&self.topic))
-            .with_partitions(vec![wanted]);
+        let topics =
+            FetchTopic::default().with_topic(topic(&self.topic)).with_partitions(vec![wanted]);
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(limits.max_wait.as_millis() as i32)
@@ -161,53 +151,24 @@ impl PartitionClient {
         let mut fetched = Fetched::default();
         let (mut errors, mut producer_id) = (Vec::new(), 0);
         let walked = shapes::FETCH_RESPONSE.walk(&frame, body, version, &mut |met| match met {
-            Met {
-                role: Role::ErrorCode,
-                value: Value::Int(code),
-                ..
-            } => errors.push(code as i16),
-            Met {
-                role: Role::HighWatermark,
-                value: Value::Int(at),
-                ..
-            } => {
+            Met { role: Role::ErrorCode, value: Value::Int(code), .. } => errors.push(code as i16),
+            Met { role: Role::HighWatermark, value: Value::Int(at), .. } => {
                 fetched.high_watermark = at;
             }
-            Met {
-                role: Role::LogStartOffset,
-                value: Value::Int(at),
-                ..
-            } => {
+            Met { role: Role::LogStartOffset, value: Value::Int(at), .. } => {
                 fetched.log_start_offset = at;
             }
-            Met {
-                role: Role::AbortedProducer,
-                value: Value::Int(id),
-                ..
-            } => producer_id = id,
-            Met {
-                role: Role::AbortedFirstOffset,
-                value: Value::Int(first_offset),
-                ..
-            } => {
-                fetched.aborted.push(Aborted {
-                    producer_id,
-                    first_offset,
-                });
+            Met { role: Role::AbortedProducer, value: Value::Int(id), .. } => producer_id = id,
+            Met { role: Role::AbortedFirstOffset, value: Value::Int(first_offset), .. } => {
+                fetched.aborted.push(Aborted { producer_id, first_offset });
             }
-            Met {
-                role: Role::Records,
-                value: Value::Bytes(range),
-                ..
-            } => {
+            Met { role: Role::Records, value: Value::Bytes(range), .. } => {
                 fetched.records = frame.slice(range);
             }
             _ => {}
         });
         walked.map_err(|why| connection.malformed::<FetchRequest>(why.to_string()))?;
-        errors
-            .into_iter()
-            .try_for_each(|code| self.check("Fetch", code))?;
+        errors.into_iter().try_for_each(|code| self.check("Fetch", code))?;
         Ok(fetched)
     }
 
@@ -216,9 +177,8 @@ impl PartitionClient {
     /// Not retried: after a broken connection only the caller can tell whether it was written, by
     /// asking for the end offset.
     pub async fn produce(&mut self, batch: Bytes) -> Result<i64> {
-        let data = PartitionProduceData::default()
-            .with_index(self.partition)
-            .with_records(Some(batch));
+        let data =
+            PartitionProduceData::default().with_index(self.partition).with_records(Some(batch));
         let topics = TopicProduceData::default()
             .with_name(topic(&self.topic))
             .with_partition_data(vec![data]);
@@ -237,10 +197,7 @@ impl PartitionClient {
         let connection = self.connection().await?;
         let version = connection.version::<ProduceRequest>(PRODUCE_BY_NAME)?;
         let answer = connection.call_at(request, version).await?;
-        let found = answer
-            .responses
-            .first()
-            .and_then(|it| it.partition_responses.first());
+        let found = answer.responses.first().and_then(|it| it.partition_responses.first());
         let Some(found) = found else {
             let why = "it lacks the partition".to_owned();
             return Err(connection.malformed::<ProduceRequest>(why));
@@ -249,11 +206,7 @@ impl PartitionClient {
         if let (Some(code), Some(why)) = (ResponseError::try_from_code(code), &found.error_message)
         {
             let what = format!("{}-{}: {why}", self.topic, self.partition);
-            return Err(Error::Broker {
-                api: "Produce",
-                what,
-                code,
-            });
+            return Err(Error::Broker { api: "Produce", what, code });
         }
         self.check("Produce", code)?;
         Ok(offset)

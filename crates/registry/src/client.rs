@@ -69,7 +69,7 @@ impl Default for Retry {
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).expect("25 is not zero");
 
 /// The longest that `Retry-After` can make us wait.
-const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(120);
+const RETRY_AFTER_LIMIT: Duration = Duration::from_mins(2);
 
 impl Settings {
     /// The defaults for a registry at one address.
@@ -99,15 +99,9 @@ const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 impl Client {
     /// Checks the settings; the registry is not asked yet.
     pub fn new(settings: &Settings) -> Result<Self> {
-        let urls: Vec<Url> = settings
-            .urls
-            .iter()
-            .map(|url| parse(url))
-            .collect::<Result<_>>()?;
+        let urls: Vec<Url> = settings.urls.iter().map(|url| parse(url)).collect::<Result<_>>()?;
         if urls.is_empty() {
-            return Err(Error::Settings(
-                "schema_registry.url names no registry".to_owned(),
-            ));
+            return Err(Error::Settings("schema_registry.url names no registry".to_owned()));
         }
         let http = reqwest::Client::builder()
             .timeout(settings.timeout)
@@ -118,13 +112,7 @@ impl Client {
         let limiter =
             DefaultDirectRateLimiter::direct(Quota::per_second(settings.requests_per_second));
         let (auth, retry) = (settings.auth.clone(), settings.retry);
-        Ok(Self {
-            http,
-            urls,
-            auth,
-            limiter: Arc::new(limiter),
-            retry,
-        })
+        Ok(Self { http, urls, auth, limiter: Arc::new(limiter), retry })
     }
 
     /// The address, without credentials.
@@ -145,11 +133,7 @@ impl Client {
 
     /// One version of a subject.
     pub async fn version(&self, subject: &str, version: u32) -> Result<Version> {
-        self.get(
-            &["subjects", subject, "versions", &version.to_string()],
-            &[],
-        )
-        .await
+        self.get(&["subjects", subject, "versions", &version.to_string()], &[]).await
     }
 
     /// A schema by its id in the default context.
@@ -190,9 +174,7 @@ impl Client {
 
     /// The version of the subject that has this schema, `None` where it has none.
     pub async fn lookup(&self, subject: &str, schema: &Schema) -> Result<Option<Version>> {
-        let answer = self
-            .send(Method::POST, &["subjects", subject], &[], &json!(schema))
-            .await;
+        let answer = self.send(Method::POST, &["subjects", subject], &[], &json!(schema)).await;
         if_set(answer)
     }
 
@@ -215,8 +197,7 @@ impl Client {
     pub async fn set_mode(&self, subject: Option<&str>, mode: &str) -> Result<()> {
         let mut path = vec!["mode"];
         path.extend(subject);
-        self.send::<Value>(Method::PUT, &path, &[], &json!({ "mode": mode }))
-            .await?;
+        self.send::<Value>(Method::PUT, &path, &[], &json!({ "mode": mode })).await?;
         Ok(())
     }
 
@@ -251,10 +232,9 @@ impl Client {
             .retry(backoff)
             .when(Error::is_transient)
             .adjust(|error, wait| match error {
-                Error::Answer {
-                    retry_after: Some(seconds),
-                    ..
-                } => wait.map(|_| Duration::from_secs(*seconds).min(RETRY_AFTER_LIMIT)),
+                Error::Answer { retry_after: Some(seconds), .. } => {
+                    wait.map(|_| Duration::from_secs(*seconds).min(RETRY_AFTER_LIMIT))
+                }
                 _ => wait,
             })
             .notify(|error, wait| {
@@ -263,10 +243,7 @@ impl Client {
             })
             .await;
         let (url, text) = answer?;
-        serde_json::from_str(&text).map_err(|why| Error::NotARegistry {
-            url,
-            why: why.to_string(),
-        })
+        serde_json::from_str(&text).map_err(|why| Error::NotARegistry { url, why: why.to_string() })
     }
 
     /// Asks the addresses in order until one can be reached.
@@ -305,22 +282,15 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self
-            .http
-            .request(method.clone(), url)
-            .header("Accept", CONTENT_TYPE);
+        let mut request = self.http.request(method.clone(), url).header("Accept", CONTENT_TYPE);
         if let Auth::Basic { username, password } = &self.auth {
             request = request.basic_auth(username, Some(password.expose_secret()));
         }
         if let Some(body) = body {
-            request = request
-                .header("Content-Type", CONTENT_TYPE)
-                .body(body.to_string());
+            request = request.header("Content-Type", CONTENT_TYPE).body(body.to_string());
         }
-        let unreachable = |why: reqwest::Error| Error::Unreachable {
-            url: shown.clone(),
-            why: innermost(&why),
-        };
+        let unreachable =
+            |why: reqwest::Error| Error::Unreachable { url: shown.clone(), why: innermost(&why) };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let retry_after = answer
@@ -332,31 +302,16 @@ impl Client {
             return Ok((shown, text));
         }
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Error::Unauthorized {
-                url: shown,
-                status: status.as_u16(),
-            });
+            return Err(Error::Unauthorized { url: shown, status: status.as_u16() });
         }
         let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
         let method = method_name(method);
         let message = refusal
             .message
             .filter(|it| !it.is_empty())
-            .unwrap_or_else(|| {
-                status
-                    .canonical_reason()
-                    .unwrap_or("it gave no reason")
-                    .to_owned()
-            });
+            .unwrap_or_else(|| status.canonical_reason().unwrap_or("it gave no reason").to_owned());
         let (status, code) = (status.as_u16(), refusal.error_code);
-        Err(Error::Answer {
-            method,
-            url: shown,
-            status,
-            code,
-            message,
-            retry_after,
-        })
+        Err(Error::Answer { method, url: shown, status, code, message, retry_after })
     }
 }
 
@@ -396,13 +351,9 @@ fn parse(url: &str) -> Result<Url> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         Ok(url) => {
             let scheme = url.scheme();
-            Err(Error::Settings(format!(
-                "schema_registry.url: {scheme} is not http or https"
-            )))
+            Err(Error::Settings(format!("schema_registry.url: {scheme} is not http or https")))
         }
-        Err(why) => Err(Error::Settings(format!(
-            "schema_registry.url `{url}`: {why}"
-        ))),
+        Err(why) => Err(Error::Settings(format!("schema_registry.url `{url}`: {why}"))),
     }
 }
 

@@ -46,27 +46,19 @@ pub fn dependency_order<K: Ord + Clone>(
         waits_for.insert(node, needed.len());
         for dependency in needed {
             if !dependencies.contains_key(dependency) {
-                return Err(GraphError::Missing {
-                    from: node.clone(),
-                    to: dependency.clone(),
-                });
+                return Err(GraphError::Missing { from: node.clone(), to: dependency.clone() });
             }
             dependents.entry(dependency).or_default().push(node);
         }
     }
-    let mut ready: BTreeSet<&K> = waits_for
-        .iter()
-        .filter(|&(_, &count)| count == 0)
-        .map(|(&node, _)| node)
-        .collect();
+    let mut ready: BTreeSet<&K> =
+        waits_for.iter().filter(|&(_, &count)| count == 0).map(|(&node, _)| node).collect();
     let mut order = Vec::with_capacity(dependencies.len());
     while let Some(node) = ready.pop_first() {
         order.push(node.clone());
         waits_for.remove(node);
         for dependent in dependents.remove(node).unwrap_or_default() {
-            let count = waits_for
-                .get_mut(dependent)
-                .expect("it waits for `node` still");
+            let count = waits_for.get_mut(dependent).expect("it waits for `node` still");
             *count -= 1;
             if *count == 0 {
                 ready.insert(dependent);
@@ -96,10 +88,7 @@ fn cycle<K: Ord + Clone>(
             .min()
             .expect("a node that is left waits for another that is left");
     }
-    let start = path
-        .iter()
-        .position(|&it| it == node)
-        .expect("the walk came back to it");
+    let start = path.iter().position(|&it| it == node).expect("the walk came back to it");
     path[start..].iter().map(|&it| it.clone()).collect()
 }
 
@@ -112,20 +101,12 @@ mod tests {
     fn graph(
         edges: &[(&'static str, &[&'static str])],
     ) -> BTreeMap<&'static str, Vec<&'static str>> {
-        edges
-            .iter()
-            .map(|(node, needed)| (*node, needed.to_vec()))
-            .collect()
+        edges.iter().map(|(node, needed)| (*node, needed.to_vec())).collect()
     }
 
     #[test]
     fn the_order_is_stable() {
-        let graph = graph(&[
-            ("z", &[]),
-            ("a", &["z", "z"]),
-            ("b", &[]),
-            ("c", &["a", "b"]),
-        ]);
+        let graph = graph(&[("z", &[]), ("a", &["z", "z"]), ("b", &[]), ("c", &["a", "b"])]);
         assert_eq!(dependency_order(&graph), Ok(vec!["b", "z", "a", "c"]));
     }
 
@@ -144,21 +125,11 @@ mod tests {
 
     #[test]
     fn ten_thousand_in_a_chain_or_a_fan_are_no_matter() {
-        let chain: BTreeMap<u32, Vec<u32>> = (0..10_000)
-            .map(|it| (it, if it == 9_999 { vec![] } else { vec![it + 1] }))
-            .collect();
+        let chain: BTreeMap<u32, Vec<u32>> =
+            (0..10_000).map(|it| (it, if it == 9_999 { vec![] } else { vec![it + 1] })).collect();
         assert_eq!(dependency_order(&chain), Ok((0..10_000).rev().collect()));
         let fan: BTreeMap<u32, Vec<u32>> = (0..10_000)
-            .map(|it| {
-                (
-                    it,
-                    if it == 0 {
-                        (1..10_000).collect()
-                    } else {
-                        vec![]
-                    },
-                )
-            })
+            .map(|it| (it, if it == 0 { (1..10_000).collect() } else { vec![] }))
             .collect();
         assert_eq!(dependency_order(&fan).unwrap().last(), Some(&0));
     }

@@ -30,10 +30,7 @@ fn schema(text: &str) -> Schema {
 }
 
 fn fault(status: u16) -> Fault {
-    Fault {
-        status,
-        retry_after: None,
-    }
+    Fault { status, retry_after: None }
 }
 
 #[tokio::test]
@@ -42,33 +39,21 @@ async fn subjects_versions_configs_and_modes() {
     let client = client(&registry.url());
     let odd = "a/b c:%é";
     let id = client.register(odd, &schema("\"string\"")).await.unwrap();
-    assert_eq!(
-        client.register(odd, &schema("\"string\"")).await.unwrap(),
-        id
-    );
+    assert_eq!(client.register(odd, &schema("\"string\"")).await.unwrap(), id);
     assert_eq!(client.subjects(false).await.unwrap(), [odd]);
     assert_eq!(client.versions(odd).await.unwrap(), [1]);
     let version = client.version(odd, 1).await.unwrap();
     assert_eq!((version.id, version.subject.as_str()), (id, odd));
-    assert_eq!(
-        client.lookup(odd, &schema("\"string\"")).await.unwrap(),
-        Some(version)
-    );
+    assert_eq!(client.lookup(odd, &schema("\"string\"")).await.unwrap(), Some(version));
     assert_eq!(client.lookup(odd, &schema("\"int\"")).await.unwrap(), None);
-    assert_eq!(
-        client.lookup("none", &schema("\"int\"")).await.unwrap(),
-        None
-    );
+    assert_eq!(client.lookup("none", &schema("\"int\"")).await.unwrap(), None);
 
     assert_eq!(client.config(Some(odd)).await.unwrap(), None);
     let config = json!({ "compatibilityLevel": "FULL" });
     client.set_config(Some(odd), &config).await.unwrap();
     assert_eq!(client.config(Some(odd)).await.unwrap(), Some(config));
     client.set_mode(Some(odd), "READONLY").await.unwrap();
-    assert_eq!(
-        client.mode(Some(odd)).await.unwrap().as_deref(),
-        Some("READONLY")
-    );
+    assert_eq!(client.mode(Some(odd)).await.unwrap().as_deref(), Some("READONLY"));
 }
 
 #[tokio::test]
@@ -81,10 +66,7 @@ async fn what_passes_is_tried_again_and_what_does_not_is_not() {
 
     registry.inject([fault(503), fault(503), fault(503), fault(503)]);
     let error = client.subjects(false).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Answer { status: 503, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Answer { status: 503, .. }), "{error}");
     assert_eq!(registry.seen().len(), 6);
     registry.inject([]);
 
@@ -96,10 +78,7 @@ async fn what_passes_is_tried_again_and_what_does_not_is_not() {
 #[tokio::test]
 async fn retry_after_is_obeyed() {
     let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
-    registry.inject([Fault {
-        status: 429,
-        retry_after: Some(1),
-    }]);
+    registry.inject([Fault { status: 429, retry_after: Some(1) }]);
     let begun = Instant::now();
     client(&registry.url()).subjects(false).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
@@ -108,29 +87,16 @@ async fn retry_after_is_obeyed() {
 #[tokio::test]
 async fn credentials_are_sent_and_never_shown() {
     let basic_auth = Some(("user".to_owned(), "hunter2".to_owned()));
-    let registry = EmbeddedRegistry::start(Options {
-        basic_auth,
-        ..Options::default()
-    });
+    let registry = EmbeddedRegistry::start(Options { basic_auth, ..Options::default() });
     let registry = registry.await.unwrap();
     let with = |password: &str| {
         let (username, password) = ("user".to_owned(), password.to_owned().into());
-        Settings {
-            auth: Auth::Basic { username, password },
-            ..settings(&registry.url())
-        }
+        Settings { auth: Auth::Basic { username, password }, ..settings(&registry.url()) }
     };
-    Client::new(&with("hunter2"))
-        .unwrap()
-        .subjects(false)
-        .await
-        .unwrap();
+    Client::new(&with("hunter2")).unwrap().subjects(false).await.unwrap();
     let wrong = Client::new(&with("hunter3")).unwrap();
     let error = wrong.subjects(false).await.unwrap_err().to_string();
-    assert!(
-        error.contains("refused the credentials (HTTP 401)"),
-        "{error}"
-    );
+    assert!(error.contains("refused the credentials (HTTP 401)"), "{error}");
     assert!(!error.contains("hunter") && !format!("{wrong:?}").contains("hunter"));
 }
 
@@ -139,11 +105,7 @@ async fn the_first_address_that_answers_serves() {
     let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
     let dead = format!("http://127.0.0.1:{}", testbed::free_port());
     let urls = vec![dead.clone(), registry.url()];
-    let client = Client::new(&Settings {
-        urls,
-        ..settings("")
-    })
-    .unwrap();
+    let client = Client::new(&Settings { urls, ..settings("") }).unwrap();
     assert!(client.subjects(false).await.is_ok());
 
     let error = self::client(&dead).subjects(false).await.unwrap_err();
@@ -155,19 +117,12 @@ async fn the_first_address_that_answers_serves() {
 async fn the_rate_limit_holds() {
     let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
     let requests_per_second = NonZeroU32::new(20).unwrap();
-    let client = Client::new(&Settings {
-        requests_per_second,
-        ..settings(&registry.url())
-    })
-    .unwrap();
+    let client =
+        Client::new(&Settings { requests_per_second, ..settings(&registry.url()) }).unwrap();
     let begun = Instant::now();
     // The bucket holds one second's worth.
     for _ in 0..30 {
         client.subjects(false).await.unwrap();
     }
-    assert!(
-        begun.elapsed() >= Duration::from_millis(450),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
 }

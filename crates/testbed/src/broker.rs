@@ -17,9 +17,7 @@ pub struct Embedded {
 impl Embedded {
     /// Starts brokers 0 to `brokers - 1` on free loopback ports.
     pub async fn start(brokers: usize) -> krafka::error::Result<Self> {
-        Ok(Self {
-            fake: FakeBroker::start_cluster(brokers).await?,
-        })
+        Ok(Self { fake: FakeBroker::start_cluster(brokers).await? })
     }
 
     /// The broker itself, for faults and for its log.

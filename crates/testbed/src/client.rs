@@ -32,20 +32,13 @@ impl Message {
     pub fn new(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
         let own = |it: Option<&[u8]>| it.map(Bytes::copy_from_slice);
         let (partition, headers, timestamp) = (0, Vec::new(), 1_700_000_000_000);
-        Self {
-            partition,
-            key: own(key),
-            value: own(value),
-            headers,
-            timestamp,
-        }
+        Self { partition, key: own(key), value: own(value), headers, timestamp }
     }
 
     /// The same record with one more header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &[u8]) -> Self {
-        self.headers
-            .push((name.to_owned(), Some(Bytes::copy_from_slice(value))));
+        self.headers.push((name.to_owned(), Some(Bytes::copy_from_slice(value))));
         self
     }
 
@@ -71,20 +64,15 @@ pub fn id_of(payload: &[u8]) -> Option<u32> {
 }
 
 async fn connect(bootstrap: &str) -> Result<Kafka> {
-    Kafka::builder(bootstrap)
-        .client_id("testbed")
-        .connect()
-        .await
+    Kafka::builder(bootstrap).client_id("testbed").connect().await
 }
 
 /// Creates a topic.
 pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
     let admin = connect(bootstrap).await?.admin();
     let new = NewTopic::new(topic, partitions, 1)?;
-    let created = admin
-        .create_topics([new], CreateTopicsOptions::default())
-        .await?;
-    created.into_values().try_for_each(|it| it.map(|_| ()))
+    let created = admin.create_topics([new], CreateTopicsOptions::default()).await?;
+    created.into_values().try_for_each(|it| it.map(drop))
 }
 
 /// Produces all records, in order, as few batches.
@@ -95,12 +83,8 @@ pub async fn produce(
     messages: &[Message],
 ) -> Result<()> {
     let kafka = connect(bootstrap).await?;
-    let producer = kafka
-        .producer()
-        .compression(compression)
-        .linger(Duration::from_millis(5))
-        .build()
-        .await?;
+    let producer =
+        kafka.producer().compression(compression).linger(Duration::from_millis(5)).build().await?;
     let mut deliveries = Vec::with_capacity(messages.len());
     for message in messages {
         let mut record = match &message.value {
@@ -116,9 +100,7 @@ pub async fn produce(
                 None => record.null_header(name),
             };
         }
-        record = record
-            .partition(message.partition)
-            .timestamp(message.timestamp);
+        record = record.partition(message.partition).timestamp(message.timestamp);
         deliveries.push(producer.enqueue(record).await?);
     }
     producer.flush().await?;

@@ -16,15 +16,8 @@ impl Process {
     /// Starts the command with stdout and stderr in `log`.
     pub fn start(command: &mut Command, log: &Path) -> std::io::Result<Self> {
         let file = File::create(log)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
-        Ok(Self {
-            child,
-            log: log.to_owned(),
-        })
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        Ok(Self { child, log: log.to_owned() })
     }
 
     /// Its process id.

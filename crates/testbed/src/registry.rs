@@ -85,11 +85,7 @@ impl EmbeddedRegistry {
             seen: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self {
-            address,
-            shared,
-            task,
-        })
+        Ok(Self { address, shared, task })
     }
 
     /// Its address.
@@ -116,9 +112,7 @@ impl EmbeddedRegistry {
         let call = Call::new("POST", &path, body.as_bytes());
         let (status, answer) = routes::answer(&call, &mut lock(&self.shared.state));
         assert_eq!(status, 200, "{subject}: {answer}");
-        answer["id"]
-            .as_u64()
-            .expect("a registration answers with an id") as u32
+        answer["id"].as_u64().expect("a registration answers with an id") as u32
     }
 }
 
@@ -146,15 +140,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
     let method = request.method().to_string();
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |it| it.as_str())
-        .to_owned();
-    lock(&shared.seen).push(Seen {
-        method: method.clone(),
-        path: path.clone(),
-    });
+    let path = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
+    lock(&shared.seen).push(Seen { method: method.clone(), path: path.clone() });
     if let Some(fault) = lock(&shared.faults).pop() {
         let body =
             json!({ "error_code": u32::from(fault.status) * 100 + 1, "message": "injected" });
@@ -166,15 +153,9 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
     }
     if let Some((user, password)) = &shared.options.basic_auth {
         let wanted = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
-        if request
-            .headers()
-            .get(AUTHORIZATION)
-            .is_none_or(|it| it.as_bytes() != wanted.as_bytes())
+        if request.headers().get(AUTHORIZATION).is_none_or(|it| it.as_bytes() != wanted.as_bytes())
         {
-            return json_response(
-                401,
-                &json!({ "error_code": 401, "message": "Unauthorized" }),
-            );
+            return json_response(401, &json!({ "error_code": 401, "message": "Unauthorized" }));
         }
     }
     let body = match request.into_body().collect().await {
@@ -189,9 +170,7 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
 fn json_response(status: u16, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status.try_into().expect("our statuses are three digits");
-    let kind = "application/vnd.schemaregistry.v1+json"
-        .parse()
-        .expect("a header value");
+    let kind = "application/vnd.schemaregistry.v1+json".parse().expect("a header value");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
@@ -204,11 +183,7 @@ fn base64(bytes: &[u8]) -> String {
         let bits = u32::from_be_bytes(bits);
         (0..4).map(move |index| {
             let digit = DIGITS[(bits >> (18 - 6 * index) & 63) as usize];
-            if index <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            }
+            if index <= chunk.len() { char::from(digit) } else { '=' }
         })
     });
     digits.collect()

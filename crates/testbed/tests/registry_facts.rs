@@ -15,12 +15,7 @@ struct Row {
 }
 
 fn row(request: &'static str, body: Value, status: u16, answer: Value) -> Row {
-    Row {
-        request,
-        body,
-        status,
-        answer,
-    }
+    Row { request, body, status, answer }
 }
 
 fn get(request: &'static str, status: u16, answer: Value) -> Row {
@@ -43,11 +38,7 @@ fn table() -> Vec<Row> {
                 "references": [{ "name": "R", "subject": subject, "version": 1 }] })
     };
     vec![
-        get(
-            "GET /schemas/types",
-            200,
-            json!(["JSON", "PROTOBUF", "AVRO"]),
-        ),
+        get("GET /schemas/types", 200, json!(["JSON", "PROTOBUF", "AVRO"])),
         get("GET /subjects/$none/versions", 404, code(40401)),
         get("GET /subjects/$none/versions/1", 404, code(40401)),
         get("GET /schemas/ids/2147483000", 404, code(40403)),
@@ -66,32 +57,13 @@ fn table() -> Vec<Row> {
         row("POST /subjects/$a", record(a), 200, json!({ "version": 1 })),
         row("POST /subjects/$a", string.clone(), 404, code(40403)),
         row("POST /subjects/$none", string.clone(), 404, code(40401)),
-        row(
-            "POST /subjects/$a/versions",
-            record(&format!("{a},{b}")),
-            409,
-            code(409),
-        ),
-        row(
-            "POST /subjects/$a/versions",
-            record(&format!("{a},{b_default}")),
-            200,
-            json!({}),
-        ),
+        row("POST /subjects/$a/versions", record(&format!("{a},{b}")), 409, code(409)),
+        row("POST /subjects/$a/versions", record(&format!("{a},{b_default}")), 200, json!({})),
         get("GET /subjects/$a/versions", 200, json!([1, 2])),
-        get(
-            "GET /subjects/$a/versions/latest",
-            200,
-            json!({ "version": 2 }),
-        ),
+        get("GET /subjects/$a/versions/latest", 200, json!({ "version": 2 })),
         get("GET /subjects/$a/versions/3", 404, code(40402)),
         get("GET /subjects/$a/versions/abc", 422, code(42202)),
-        row(
-            "POST /subjects/$a/versions",
-            json!({ "schema": "{not json" }),
-            422,
-            code(42201),
-        ),
+        row("POST /subjects/$a/versions", json!({ "schema": "{not json" }), 422, code(42201)),
         row(
             "POST /subjects/$a/versions",
             json!({ "schema": "x", "schemaType": "XML" }),
@@ -112,24 +84,9 @@ fn table() -> Vec<Row> {
             code(42201),
         ),
         // References.
-        row(
-            "POST /subjects/$w/versions",
-            with_reference("$none"),
-            422,
-            code(42201),
-        ),
-        row(
-            "POST /subjects/$w/versions",
-            with_reference("$a"),
-            200,
-            json!({}),
-        ),
-        row(
-            "DELETE /subjects/$a/versions/1",
-            Value::Null,
-            422,
-            code(42206),
-        ),
+        row("POST /subjects/$w/versions", with_reference("$none"), 422, code(42201)),
+        row("POST /subjects/$w/versions", with_reference("$a"), 200, json!({})),
+        row("DELETE /subjects/$a/versions/1", Value::Null, 422, code(42206)),
         // Config and mode.
         row(
             "PUT /config/$a",
@@ -137,74 +94,26 @@ fn table() -> Vec<Row> {
             200,
             json!({ "compatibility": "NONE" }),
         ),
-        get(
-            "GET /config/$a",
-            200,
-            json!({ "compatibilityLevel": "NONE" }),
-        ),
-        row(
-            "PUT /config/$a",
-            json!({ "compatibility": "SOME" }),
-            422,
-            code(42203),
-        ),
+        get("GET /config/$a", 200, json!({ "compatibilityLevel": "NONE" })),
+        row("PUT /config/$a", json!({ "compatibility": "SOME" }), 422, code(42203)),
         row("PUT /mode/$a", json!({ "mode": "SOME" }), 422, code(42204)),
-        row(
-            "PUT /mode/$a",
-            json!({ "mode": "IMPORT" }),
-            422,
-            code(42205),
-        ),
-        row(
-            "PUT /mode/$a",
-            json!({ "mode": "READONLY" }),
-            200,
-            json!({ "mode": "READONLY" }),
-        ),
-        row(
-            "POST /subjects/$a/versions",
-            string.clone(),
-            422,
-            code(42205),
-        ),
+        row("PUT /mode/$a", json!({ "mode": "IMPORT" }), 422, code(42205)),
+        row("PUT /mode/$a", json!({ "mode": "READONLY" }), 200, json!({ "mode": "READONLY" })),
+        row("POST /subjects/$a/versions", string.clone(), 422, code(42205)),
         row("DELETE /mode/$a", Value::Null, 200, json!({})),
         get("GET /mode/$a", 404, code(40409)),
         // Deleting: soft, then permanent; numbers go on.
         row("POST /subjects/$d/versions", string.clone(), 200, json!({})),
-        row(
-            "DELETE /subjects/$d/versions/1?permanent=true",
-            Value::Null,
-            404,
-            code(40407),
-        ),
+        row("DELETE /subjects/$d/versions/1?permanent=true", Value::Null, 404, code(40407)),
         row("DELETE /subjects/$d/versions/1", Value::Null, 200, json!(1)),
         get("GET /subjects/$d/versions", 404, code(40401)),
         get("GET /subjects/$d/versions?deleted=true", 200, json!([1])),
-        get(
-            "GET /subjects/$d/versions/1?deleted=true",
-            200,
-            json!({ "version": 1 }),
-        ),
-        row(
-            "POST /subjects/$d/versions",
-            json!({ "schema": "\"long\"" }),
-            200,
-            json!({}),
-        ),
+        get("GET /subjects/$d/versions/1?deleted=true", 200, json!({ "version": 1 })),
+        row("POST /subjects/$d/versions", json!({ "schema": "\"long\"" }), 200, json!({})),
         get("GET /subjects/$d/versions", 200, json!([2])),
         // IMPORT mode.
-        row(
-            "PUT /mode/$i",
-            json!({ "mode": "IMPORT" }),
-            200,
-            json!({ "mode": "IMPORT" }),
-        ),
-        row(
-            "POST /subjects/$i/versions",
-            string.clone(),
-            422,
-            code(42205),
-        ),
+        row("PUT /mode/$i", json!({ "mode": "IMPORT" }), 200, json!({ "mode": "IMPORT" })),
+        row("POST /subjects/$i/versions", string.clone(), 422, code(42205)),
         row(
             "POST /subjects/$i/versions",
             json!({ "schema": "\"bytes\"", "id": 1_900_000_001, "version": 7 }),
@@ -218,40 +127,23 @@ fn table() -> Vec<Row> {
             422,
             code(42205),
         ),
-        row(
-            "DELETE /mode/$i",
-            Value::Null,
-            200,
-            json!({ "mode": "IMPORT" }),
-        ),
+        row("DELETE /mode/$i", Value::Null, 200, json!({ "mode": "IMPORT" })),
         // Contexts: ids of their own.
         row("POST /subjects/:.$c:x/versions", string, 200, json!({})),
-        get(
-            "GET /subjects/:.$c:x/versions/1",
-            200,
-            json!({ "version": 1 }),
-        ),
+        get("GET /subjects/:.$c:x/versions/1", 200, json!({ "version": 1 })),
     ]
 }
 
 async fn run(url: &str) {
     let run = std::process::id().to_string();
     let client = reqwest::Client::new();
-    for Row {
-        request,
-        body,
-        status,
-        answer,
-    } in table()
-    {
+    for Row { request, body, status, answer } in table() {
         let (method, path) = request.split_once(' ').unwrap();
         let url = format!("{url}{}", path.replace('$', &format!("facts{run}-")));
         let mut call = client.request(method.parse().unwrap(), url);
         if !body.is_null() {
             let text = body.to_string().replace('$', &format!("facts{run}-"));
-            call = call
-                .header("Content-Type", "application/vnd.schemaregistry.v1+json")
-                .body(text);
+            call = call.header("Content-Type", "application/vnd.schemaregistry.v1+json").body(text);
         }
         let response = call.send().await.unwrap();
         let found = response.status().as_u16();
@@ -265,12 +157,7 @@ async fn run(url: &str) {
                 }
             }
             Value::Array(wanted) if request.contains("types") => {
-                assert!(
-                    wanted
-                        .iter()
-                        .all(|it| json.as_array().unwrap().contains(it)),
-                    "{text}"
-                );
+                assert!(wanted.iter().all(|it| json.as_array().unwrap().contains(it)), "{text}");
             }
             wanted => assert_eq!(&json, wanted, "{request}"),
         }
@@ -302,26 +189,16 @@ async fn immutable_modes_credentials_and_faults() {
     let client = reqwest::Client::new();
     let url = format!("{}/subjects", registry.url());
     assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
-    let wrong = client
-        .get(&url)
-        .basic_auth("user", Some("guess"))
-        .send()
-        .await
-        .unwrap();
+    let wrong = client.get(&url).basic_auth("user", Some("guess")).send().await.unwrap();
     assert_eq!(wrong.status(), 401);
     let right = || client.get(&url).basic_auth("user", Some("secret")).send();
     assert_eq!(right().await.unwrap().text().await.unwrap(), "[]");
 
-    let mode = client
-        .put(format!("{}/mode", registry.url()))
-        .basic_auth("user", Some("secret"));
+    let mode = client.put(format!("{}/mode", registry.url())).basic_auth("user", Some("secret"));
     let refused = mode.body(r#"{"mode":"IMPORT"}"#).send().await.unwrap();
     assert_eq!(refused.status(), 422);
 
-    let fault = Fault {
-        status: 429,
-        retry_after: Some(3),
-    };
+    let fault = Fault { status: 429, retry_after: Some(3) };
     registry.inject([fault]);
     let limited = right().await.unwrap();
     assert_eq!(limited.status(), 429);

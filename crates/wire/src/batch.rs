@@ -95,8 +95,7 @@ impl Header {
 
     /// Offset of the last record.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .saturating_add(i64::from(self.last_offset_delta))
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 }
 
@@ -153,9 +152,7 @@ impl<'a> Batch<'a> {
 }
 
 fn field<const N: usize>(head: &[u8; HEADER], at: usize) -> [u8; N] {
-    head[at..at + N]
-        .try_into()
-        .expect("every field lies within the header")
+    head[at..at + N].try_into().expect("every field lies within the header")
 }
 
 /// One entry of a RECORDS field.
@@ -209,10 +206,7 @@ impl<'a> Entries<'a> {
             1 => 22,
             _ => return Err(Error::Magic(magic)),
         };
-        let Some(length) = usize::try_from(length)
-            .ok()
-            .filter(|&length| length >= least)
-        else {
+        let Some(length) = usize::try_from(length).ok().filter(|&length| length >= least) else {
             let (what, value) = ("a batch's length", i64::from(length));
             return Err(Error::OutOfRange { what, value });
         };
@@ -221,11 +215,7 @@ impl<'a> Entries<'a> {
             return Ok(Some(Entry::Partial { start }));
         }
         self.at = start + PREFIX + length;
-        Ok(Some(Entry::Whole {
-            start,
-            end: self.at,
-            magic,
-        }))
+        Ok(Some(Entry::Whole { start, end: self.at, magic }))
     }
 }
 

@@ -29,10 +29,7 @@ impl Codec {
     /// Reads the codec from a batch's attributes.
     pub fn from_attributes(attributes: i16) -> Result<Self> {
         let number = (attributes & 0b111) as u8;
-        Self::ALL
-            .get(usize::from(number))
-            .copied()
-            .ok_or(Error::Codec(number))
+        Self::ALL.get(usize::from(number)).copied().ok_or(Error::Codec(number))
     }
 
     /// The name that Kafka's settings use.
@@ -69,9 +66,7 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -
         Codec::Zstd => {
             let mut decoder =
                 zstd::Decoder::with_buffer(input).map_err(|why| damaged(codec, &why))?;
-            decoder
-                .window_log_max(ZSTD_WINDOW_LOG)
-                .map_err(|why| damaged(codec, &why))?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|why| damaged(codec, &why))?;
             read_bounded(codec, decoder, limit, out)
         }
     }
@@ -87,9 +82,7 @@ pub fn compress(codec: Codec, plain: &[u8], original: &[u8], out: &mut Vec<u8>) 
             let level = libdeflater::CompressionLvl::new(GZIP_LEVEL).expect("6 is a level");
             let mut compressor = libdeflater::Compressor::new(level);
             out.resize(compressor.gzip_compress_bound(plain.len()), 0);
-            let length = compressor
-                .gzip_compress(plain, out)
-                .expect("the bound holds any input");
+            let length = compressor.gzip_compress(plain, out).expect("the bound holds any input");
             out.truncate(length);
         }
         Codec::Snappy => snap_like(plain, original, out),
@@ -101,29 +94,18 @@ pub fn compress(codec: Codec, plain: &[u8], original: &[u8], out: &mut Vec<u8>) 
         Codec::Zstd => {
             out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
             let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("3 is a level");
-            compressor
-                .compress_to_buffer(plain, out)
-                .expect("the bound holds any input");
+            compressor.compress_to_buffer(plain, out).expect("the bound holds any input");
         }
     }
 }
 
 fn damaged(codec: Codec, why: &dyn std::fmt::Display) -> Error {
-    Error::Decompress {
-        codec: codec.name(),
-        why: why.to_string(),
-    }
+    Error::Decompress { codec: codec.name(), why: why.to_string() }
 }
 
 fn read_bounded(codec: Codec, from: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<()> {
-    from.take(limit as u64 + 1)
-        .read_to_end(out)
-        .map_err(|why| damaged(codec, &why))?;
-    if out.len() > limit {
-        Err(Error::Bomb { limit })
-    } else {
-        Ok(())
-    }
+    from.take(limit as u64 + 1).read_to_end(out).map_err(|why| damaged(codec, &why))?;
+    if out.len() > limit { Err(Error::Bomb { limit }) } else { Ok(()) }
 }
 
 /// libdeflate where the input is one member, as every Kafka client writes it; the streaming decoder
@@ -147,12 +129,7 @@ fn gunzip(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
             out.clear();
         }
     }
-    read_bounded(
-        Codec::Gzip,
-        flate2::read::MultiGzDecoder::new(input),
-        limit,
-        out,
-    )
+    read_bounded(Codec::Gzip, flate2::read::MultiGzDecoder::new(input), limit, out)
 }
 
 /// Version and oldest compatible version follow these eight bytes, an INT32 each.
@@ -176,9 +153,7 @@ fn unsnap(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
             return Err(damaged(Codec::Snappy, &"the stated length can't be true"));
         }
         out.resize(start + length, 0);
-        decoder
-            .decompress(block, &mut out[start..])
-            .map_err(|why| damaged(Codec::Snappy, &why))?;
+        decoder.decompress(block, &mut out[start..]).map_err(|why| damaged(Codec::Snappy, &why))?;
         Ok(())
     };
     if !input.starts_with(XERIAL_MAGIC) {
@@ -206,9 +181,7 @@ fn snap_like(plain: &[u8], original: &[u8], out: &mut Vec<u8>) {
         let length = encoder.compress(block, &mut out[start..]);
         out.truncate(start + length.expect("the buffer has the size that snap asks for"));
     };
-    let header = original
-        .get(..XERIAL_HEADER)
-        .filter(|head| head.starts_with(XERIAL_MAGIC));
+    let header = original.get(..XERIAL_HEADER).filter(|head| head.starts_with(XERIAL_MAGIC));
     let Some(header) = header else {
         return append(plain, out);
     };
@@ -256,10 +229,7 @@ mod tests {
             (Codec::Snappy, vec![]),
             (Codec::Snappy, xerial),
             (Codec::Lz4, vec![]),
-            (
-                Codec::Lz4,
-                vec![4, 0x22, 0x4d, 0x18, 0b0111_0100, 0b0101_0000],
-            ),
+            (Codec::Lz4, vec![4, 0x22, 0x4d, 0x18, 0b0111_0100, 0b0101_0000]),
             (Codec::Zstd, vec![]),
         ]
     }
@@ -273,11 +243,7 @@ mod tests {
             let limit = 64 * 1024;
             let result = decompress(codec, &packed, limit, &mut out);
             assert_eq!(result, Err(Error::Bomb { limit }), "{codec:?}");
-            assert!(
-                out.capacity() <= 4 * limit,
-                "{codec:?} reserved {}",
-                out.capacity()
-            );
+            assert!(out.capacity() <= 4 * limit, "{codec:?} reserved {}", out.capacity());
         }
     }
 

@@ -94,11 +94,7 @@ const BEFORE_ONE: u32 = {
     let mut value = 1 << 31;
     let mut step = 0;
     while step < 33 {
-        value = if value >> 31 == 1 {
-            ((value ^ POLYNOMIAL) << 1) | 1
-        } else {
-            value << 1
-        };
+        value = if value >> 31 == 1 { ((value ^ POLYNOMIAL) << 1) | 1 } else { value << 1 };
         step += 1;
     }
     value
@@ -232,11 +228,7 @@ mod tests {
             let mut difference = Difference::default();
             difference.word(3, [7; 4], [1, 2, 3, 4]);
             bytes[3..7].copy_from_slice(&[1, 2, 3, 4]);
-            assert_eq!(
-                before ^ difference.finish(size),
-                crc32c(&bytes),
-                "{size} bytes"
-            );
+            assert_eq!(before ^ difference.finish(size), crc32c(&bytes), "{size} bytes");
         }
     }
 

@@ -19,10 +19,7 @@ impl<'a> Cursor<'a> {
 
     /// Starts at byte `at`, or at the end where that is past it.
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Self {
-        Self {
-            bytes,
-            at: at.min(bytes.len()),
-        }
+        Self { bytes, at: at.min(bytes.len()) }
     }
 
     /// The offset of the next byte.
@@ -38,11 +35,7 @@ impl<'a> Cursor<'a> {
     /// Steps over `length` bytes and says where they lie.
     pub fn skip(&mut self, length: usize, what: &'static str) -> Result<Range<usize>> {
         if length > self.left() {
-            return Err(Error::Truncated {
-                what,
-                needed: length as u64,
-                left: self.left() as u64,
-            });
+            return Err(Error::Truncated { what, needed: length as u64, left: self.left() as u64 });
         }
         let start = self.at;
         self.at += length;
@@ -51,9 +44,7 @@ impl<'a> Cursor<'a> {
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N]> {
         let range = self.skip(N, what)?;
-        Ok(self.bytes[range]
-            .try_into()
-            .expect("skip() made the range N bytes long"))
+        Ok(self.bytes[range].try_into().expect("skip() made the range N bytes long"))
     }
 
     /// INT8.

@@ -135,12 +135,7 @@ pub enum Value {
 impl Field {
     /// A field of every version.
     pub const fn new(role: Role, kind: Kind) -> Self {
-        Self {
-            role,
-            kind,
-            since: 0,
-            until: i16::MAX,
-        }
+        Self { role, kind, since: 0, until: i16::MAX }
     }
 
     /// A field that means nothing to us.
@@ -151,19 +146,13 @@ impl Field {
     /// The same field from `version` on.
     #[must_use]
     pub const fn since(self, version: i16) -> Self {
-        Self {
-            since: version,
-            ..self
-        }
+        Self { since: version, ..self }
     }
 
     /// The same field up to `version`.
     #[must_use]
     pub const fn until(self, version: i16) -> Self {
-        Self {
-            until: version,
-            ..self
-        }
+        Self { until: version, ..self }
     }
 }
 
@@ -189,20 +178,10 @@ impl Message {
     ) -> Result<()> {
         if !self.knows(version) {
             let (min, max) = self.versions;
-            return Err(Error::Version {
-                name: self.name,
-                version,
-                min,
-                max,
-            });
+            return Err(Error::Version { name: self.name, version, min, max });
         }
         let flexible = self.is_flexible(version);
-        let mut walk = Walk {
-            cursor: Cursor::starting_at(bytes, from),
-            version,
-            flexible,
-            met,
-        };
+        let mut walk = Walk { cursor: Cursor::starting_at(bytes, from), version, flexible, met };
         walk.fields(self.fields)?;
         if flexible {
             walk.tags(self.tagged)?;
@@ -211,10 +190,7 @@ impl Message {
             0 => Ok(()),
             left => {
                 let value = left as i64;
-                Err(Error::OutOfRange {
-                    what: "the number of bytes after a message",
-                    value,
-                })
+                Err(Error::OutOfRange { what: "the number of bytes after a message", value })
             }
         }
     }
@@ -236,11 +212,7 @@ impl Walk<'_, '_> {
     /// Recursion is as deep as the table is nested, whatever the bytes say.
     fn structure(&mut self, fields: &'static [Field]) -> Result<()> {
         self.fields(fields)?;
-        if self.flexible {
-            self.cursor.skip_tags()
-        } else {
-            Ok(())
-        }
+        if self.flexible { self.cursor.skip_tags() } else { Ok(()) }
     }
 
     fn fields(&mut self, fields: &'static [Field]) -> Result<()> {
@@ -285,11 +257,7 @@ impl Walk<'_, '_> {
             Kind::Struct(fields) => return self.structure(fields),
         };
         if role != Role::Other {
-            (self.met)(Met {
-                role,
-                field: start..self.cursor.position(),
-                value,
-            });
+            (self.met)(Met { role, field: start..self.cursor.position(), value });
         }
         Ok(())
     }
@@ -298,10 +266,7 @@ impl Walk<'_, '_> {
         let length = if self.flexible {
             self.long_length("a string's length")?
         } else {
-            length(
-                i64::from(self.cursor.i16("a string's length")?),
-                "a string's length",
-            )?
+            length(i64::from(self.cursor.i16("a string's length")?), "a string's length")?
         };
         self.value(length, "a string")
     }
@@ -328,11 +293,7 @@ impl Walk<'_, '_> {
         let count = self.long_length("an array's count")?.unwrap_or(0);
         if count > self.cursor.left() {
             let (needed, left) = (count as u64, self.cursor.left() as u64);
-            return Err(Error::Truncated {
-                what: "an array",
-                needed,
-                left,
-            });
+            return Err(Error::Truncated { what: "an array", needed, left });
         }
         Ok(count)
     }
@@ -343,26 +304,17 @@ impl Walk<'_, '_> {
             let start = self.cursor.position();
             let size = self.cursor.uvarint()? as usize;
             let content = self.cursor.clone().skip(size, "a tagged field")?;
-            let known = known
-                .iter()
-                .find(|it| it.tag == tag && it.since <= self.version);
+            let known = known.iter().find(|it| it.tag == tag && it.since <= self.version);
             let Some(known) = known else {
                 self.cursor.skip(size, "a tagged field")?;
                 continue;
             };
             let (field, value) = (start..content.start, Value::Bytes(content.clone()));
-            (self.met)(Met {
-                role: Role::TagSize,
-                field,
-                value,
-            });
+            (self.met)(Met { role: Role::TagSize, field, value });
             self.field(Role::Other, &known.kind)?;
             if self.cursor.position() != content.end {
                 let value = size as i64;
-                return Err(Error::OutOfRange {
-                    what: "a tagged field's size",
-                    value,
-                });
+                return Err(Error::OutOfRange { what: "a tagged field's size", value });
             }
         }
         Ok(())

@@ -47,12 +47,8 @@ fn patch_header(out: &mut [u8], attributes: i16) {
     let mut difference = Difference::default();
     // The attributes and the two bytes behind them, then the 14 bytes of the producer.
     for word in [at::ATTRIBUTES, 43, 47, 51, 53] {
-        let old: [u8; 4] = out[word..word + 4]
-            .try_into()
-            .expect("a word of the header");
-        let new: [u8; 4] = head[word..word + 4]
-            .try_into()
-            .expect("a word of the header");
+        let old: [u8; 4] = out[word..word + 4].try_into().expect("a word of the header");
+        let new: [u8; 4] = head[word..word + 4].try_into().expect("a word of the header");
         difference.word(word, old, new);
         out[word..word + 4].copy_from_slice(&new);
     }
@@ -66,26 +62,14 @@ fn patch_header(out: &mut [u8], attributes: i16) {
 fn renumber(batch: &Batch<'_>, decompressed_limit: usize, out: &mut Vec<u8>) -> Result<()> {
     let header = batch.header;
     if !batch.crc_matches() {
-        let (codec, why) = (
-            header.codec()?.name(),
-            "the batch's CRC does not match".to_owned(),
-        );
+        let (codec, why) = (header.codec()?.name(), "the batch's CRC does not match".to_owned());
         return Err(Error::Decompress { codec, why });
     }
     let mut payload = Vec::new();
-    codec::decompress(
-        header.codec()?,
-        batch.payload(),
-        decompressed_limit,
-        &mut payload,
-    )?;
+    codec::decompress(header.codec()?, batch.payload(), decompressed_limit, &mut payload)?;
 
     let append_time = header.is_log_append_time();
-    let base_timestamp = if append_time {
-        header.max_timestamp
-    } else {
-        header.base_timestamp
-    };
+    let base_timestamp = if append_time { header.max_timestamp } else { header.base_timestamp };
     let mut plain = Vec::with_capacity(payload.len() + 16);
     let mut body = Vec::new();
     let mut records = Records::new(&payload, header.count);
@@ -94,14 +78,7 @@ fn renumber(batch: &Batch<'_>, decompressed_limit: usize, out: &mut Vec<u8>) -> 
         body.clear();
         // Record attributes: a byte that no version uses.
         body.push(0);
-        varint::write_i64(
-            &mut body,
-            if append_time {
-                0
-            } else {
-                record.timestamp_delta
-            },
-        );
+        varint::write_i64(&mut body, if append_time { 0 } else { record.timestamp_delta });
         varint::write_i32(&mut body, offset);
         for part in [&record.key, &record.value] {
             match part {

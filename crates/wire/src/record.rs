@@ -28,10 +28,7 @@ impl Record {
     /// The headers as (key, value) ranges, in order, duplicates kept.
     pub fn headers<'a>(&self, payload: &'a [u8]) -> Headers<'a> {
         let cursor = Cursor::starting_at(&payload[..self.headers.end], self.headers.start);
-        Headers {
-            cursor,
-            left: self.header_count,
-        }
+        Headers { cursor, left: self.header_count }
     }
 }
 
@@ -47,12 +44,7 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// `count` records are expected to fill `payload` exactly.
     pub fn new(payload: &'a [u8], count: i32) -> Self {
-        Self {
-            cursor: Cursor::new(payload),
-            payload,
-            count,
-            left: count,
-        }
+        Self { cursor: Cursor::new(payload), payload, count, left: count }
     }
 
     /// The next record, or `None` after the last one, when no byte is left either.
@@ -61,10 +53,7 @@ impl<'a> Records<'a> {
         if self.left <= 0 {
             return match self.cursor.left() {
                 0 => Ok(None),
-                left => Err(Error::TrailingBytes {
-                    left,
-                    count: self.count,
-                }),
+                left => Err(Error::TrailingBytes { left, count: self.count }),
             };
         }
         self.left -= 1;
@@ -85,21 +74,10 @@ impl<'a> Records<'a> {
             return Err(Error::OutOfRange { what, value });
         }
         if header_count == 0 && !headers.is_empty() {
-            return Err(Error::TrailingBytes {
-                left: headers.len(),
-                count: 1,
-            });
+            return Err(Error::TrailingBytes { left: headers.len(), count: 1 });
         }
         let range = start..body.end;
-        Ok(Some(Record {
-            range,
-            timestamp_delta,
-            offset_delta,
-            key,
-            value,
-            header_count,
-            headers,
-        }))
+        Ok(Some(Record { range, timestamp_delta, offset_delta, key, value, header_count, headers }))
     }
 }
 
@@ -138,8 +116,5 @@ fn part(cursor: &mut Cursor<'_>, what: &'static str) -> Result<Option<Range<usiz
 
 #[inline]
 fn length(stated: i32, what: &'static str) -> Result<usize> {
-    usize::try_from(stated).map_err(|_| Error::OutOfRange {
-        what,
-        value: i64::from(stated),
-    })
+    usize::try_from(stated).map_err(|_| Error::OutOfRange { what, value: i64::from(stated) })
 }

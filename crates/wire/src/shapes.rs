@@ -16,12 +16,8 @@ const fn field(role: Role, kind: crate::message::Kind) -> Field {
 }
 
 /// The broker addresses that Produce, Fetch and share responses carry beside their data (KIP-951).
-const NODE_ENDPOINTS: &[Field] = &[
-    field(Role::NodeId, Int(4)),
-    field(Role::Host, Text),
-    field(Role::Port, Int(4)),
-    other(Text),
-];
+const NODE_ENDPOINTS: &[Field] =
+    &[field(Role::NodeId, Int(4)), field(Role::Host, Text), field(Role::Port, Int(4)), other(Text)];
 
 const LEADER: &[Field] = &[other(Int(4)), other(Int(4))];
 
@@ -37,10 +33,7 @@ pub static PRODUCE_REQUEST: Message = Message {
         other(Array(&[
             field(Role::Topic, Text).until(12),
             field(Role::TopicId, Uuid).since(13),
-            other(Array(&[
-                field(Role::Partition, Int(4)),
-                field(Role::Records, Bytes),
-            ])),
+            other(Array(&[field(Role::Partition, Int(4)), field(Role::Records, Bytes)])),
         ])),
     ],
     tagged: &[],
@@ -67,11 +60,7 @@ pub static PRODUCE_RESPONSE: Message = Message {
         ])),
         other(Int(4)),
     ],
-    tagged: &[Tagged {
-        tag: 0,
-        since: 10,
-        kind: Array(NODE_ENDPOINTS),
-    }],
+    tagged: &[Tagged { tag: 0, since: 10, kind: Array(NODE_ENDPOINTS) }],
 };
 
 /// Fetch (1) response.
@@ -101,11 +90,7 @@ pub static FETCH_RESPONSE: Message = Message {
             ])),
         ])),
     ],
-    tagged: &[Tagged {
-        tag: 0,
-        since: 16,
-        kind: Array(NODE_ENDPOINTS),
-    }],
+    tagged: &[Tagged { tag: 0, since: 16, kind: Array(NODE_ENDPOINTS) }],
 };
 
 /// Metadata (3) response.
@@ -257,16 +242,8 @@ pub static API_VERSIONS_RESPONSE: Message = Message {
         other(Int(4)).since(1),
     ],
     tagged: &[
-        Tagged {
-            tag: 0,
-            since: 3,
-            kind: Array(&[other(Text), other(Int(2)), other(Int(2))]),
-        },
-        Tagged {
-            tag: 2,
-            since: 3,
-            kind: Array(&[other(Text), other(Int(2)), other(Int(2))]),
-        },
+        Tagged { tag: 0, since: 3, kind: Array(&[other(Text), other(Int(2)), other(Int(2))]) },
+        Tagged { tag: 2, since: 3, kind: Array(&[other(Text), other(Int(2)), other(Int(2))]) },
     ],
 };
 
@@ -305,14 +282,8 @@ pub static CREATE_TOPICS_RESPONSE: Message = Message {
             other(Text),
             other(Int(4)).since(5),
             other(Int(2)).since(5),
-            other(Array(&[
-                other(Text),
-                other(Text),
-                other(Int(1)),
-                other(Int(1)),
-                other(Int(1)),
-            ]))
-            .since(5),
+            other(Array(&[other(Text), other(Text), other(Int(1)), other(Int(1)), other(Int(1))]))
+                .since(5),
         ])),
     ],
     tagged: &[],
@@ -350,10 +321,7 @@ pub static SASL_HANDSHAKE_RESPONSE: Message = Message {
     name: "SaslHandshakeResponse",
     versions: (0, 1),
     flexible_from: NEVER,
-    fields: &[
-        field(Role::ErrorCode, Int(2)),
-        other(crate::message::Kind::Texts),
-    ],
+    fields: &[field(Role::ErrorCode, Int(2)), other(crate::message::Kind::Texts)],
     tagged: &[],
 };
 
@@ -362,12 +330,7 @@ pub static SASL_AUTHENTICATE_RESPONSE: Message = Message {
     name: "SaslAuthenticateResponse",
     versions: (0, 2),
     flexible_from: 2,
-    fields: &[
-        field(Role::ErrorCode, Int(2)),
-        other(Text),
-        other(Bytes),
-        other(Int(8)).since(1),
-    ],
+    fields: &[field(Role::ErrorCode, Int(2)), other(Text), other(Bytes), other(Int(8)).since(1)],
     tagged: &[],
 };
 

@@ -65,10 +65,7 @@ pub struct Parts {
 
 impl Parts {
     /// Keys and values.
-    pub const BOTH: Self = Self {
-        keys: true,
-        values: true,
-    };
+    pub const BOTH: Self = Self { keys: true, values: true };
 }
 
 /// Headers of newer serializers: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID.
@@ -89,13 +86,7 @@ impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
         let (found, plain, packed) = Default::default();
-        Self {
-            parts,
-            decompressed_limit,
-            found,
-            plain,
-            packed,
-        }
+        Self { parts, decompressed_limit, found, plain, packed }
     }
 
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
@@ -161,12 +152,7 @@ impl Translator {
                     why: "the batch's CRC does not match".to_owned(),
                 });
             }
-            codec::decompress(
-                codec,
-                batch.payload(),
-                self.decompressed_limit,
-                &mut self.plain,
-            )?;
+            codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
             &self.plain
         };
         self.found.clear();
@@ -180,9 +166,7 @@ impl Translator {
             let mut difference = Difference::default();
             for id in &self.found {
                 let at = batch::HEADER + id.at;
-                let old = bytes[at..at + 4]
-                    .try_into()
-                    .expect("ids() gives places in the payload");
+                let old = bytes[at..at + 4].try_into().expect("ids() gives places in the payload");
                 let new = id.id.to_be_bytes();
                 difference.word(at, old, new);
                 bytes[at..at + 4].copy_from_slice(&new);
@@ -255,16 +239,9 @@ pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) 
             Framing::of(payload, &record)?
         };
         let mut note = |part, at: usize| {
-            let bytes = payload[at..at + 4]
-                .try_into()
-                .expect("a framed part has five bytes");
+            let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
             let id = u32::from_be_bytes(bytes);
-            found(Id {
-                part,
-                id,
-                at,
-                offset_delta: record.offset_delta,
-            });
+            found(Id { part, id, at, offset_delta: record.offset_delta });
         };
         if parts.keys && !framing.key_header {
             record
@@ -278,11 +255,7 @@ pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) 
             value.for_each(|at| note(Part::Value, at));
         }
         for (part, at) in framing.ids {
-            if if part == Part::Key {
-                parts.keys
-            } else {
-                parts.values
-            } {
+            if if part == Part::Key { parts.keys } else { parts.values } {
                 note(part, at);
             }
         }

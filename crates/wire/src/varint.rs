@@ -14,9 +14,7 @@ pub fn read_u32(bytes: &[u8]) -> Result<(u32, usize)> {
         return Ok((u32::from(first), 1));
     }
     let (value, length) = read(bytes, 5)?;
-    u32::try_from(value)
-        .map(|value| (value, length))
-        .map_err(|_| Error::Varint(5))
+    u32::try_from(value).map(|value| (value, length)).map_err(|_| Error::Varint(5))
 }
 
 /// Reads the unsigned form of a VARLONG; gives the value and the bytes it took, ten at the most.
@@ -40,11 +38,7 @@ fn read(bytes: &[u8], most: usize) -> Result<(u64, usize)> {
     }
     if bytes.len() < most {
         let (needed, left) = (bytes.len() as u64 + 1, bytes.len() as u64);
-        return Err(Error::Truncated {
-            what: "a variable-length integer",
-            needed,
-            left,
-        });
+        return Err(Error::Truncated { what: "a variable-length integer", needed, left });
     }
     Err(Error::Varint(most))
 }
@@ -94,15 +88,9 @@ mod tests {
     #[test]
     fn overlong_and_cut_integers_are_errors() {
         assert_eq!(read_u32(&[0xff; 5]), Err(Error::Varint(5)));
-        assert_eq!(
-            read_u32(&[0xff, 0xff, 0xff, 0xff, 0x1f]),
-            Err(Error::Varint(5))
-        );
+        assert_eq!(read_u32(&[0xff, 0xff, 0xff, 0xff, 0x1f]), Err(Error::Varint(5)));
         assert_eq!(read_u64(&[0xff; 11]), Err(Error::Varint(10)));
-        assert!(matches!(
-            read_u32(&[0x80, 0x80]),
-            Err(Error::Truncated { .. })
-        ));
+        assert!(matches!(read_u32(&[0x80, 0x80]), Err(Error::Truncated { .. })));
         assert!(matches!(read_u32(&[]), Err(Error::Truncated { .. })));
     }
 

@@ -9,35 +9,24 @@ use wire::batch::{CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
 use wire::rebatch::for_produce;
 
 fn produced(bytes: &[u8]) -> Vec<u8> {
-    for_produce(&Batch::parse(bytes).unwrap(), 1 << 26)
-        .unwrap()
-        .expect("it has records")
+    for_produce(&Batch::parse(bytes).unwrap(), 1 << 26).unwrap().expect("it has records")
 }
 
 #[test]
 fn control_and_empty_batches_are_not_produced() {
     let control = encode(
-        &Shape {
-            attributes: CONTROL | TRANSACTIONAL,
-            ..Shape::default()
-        },
+        &Shape { attributes: CONTROL | TRANSACTIONAL, ..Shape::default() },
         &[Plain::new(Some(b"\0\0\0\0"), Some(b"marker"))],
     );
     let empty = encode(&Shape::default(), &[]);
     for bytes in [control, empty] {
-        assert_eq!(
-            for_produce(&Batch::parse(&bytes).unwrap(), 1 << 20),
-            Ok(None)
-        );
+        assert_eq!(for_produce(&Batch::parse(&bytes).unwrap(), 1 << 20), Ok(None));
     }
 }
 
 #[test]
 fn log_append_time_becomes_each_records_time() {
-    let shape = Shape {
-        attributes: LOG_APPEND_TIME,
-        ..Shape::default()
-    };
+    let shape = Shape { attributes: LOG_APPEND_TIME, ..Shape::default() };
     let mut records = vec![Plain::new(None, Some(b"a")), Plain::new(None, Some(b"b"))];
     records[1].timestamp_delta = -500;
     records[1].offset_delta = 1;
@@ -45,10 +34,8 @@ fn log_append_time_becomes_each_records_time() {
     let out = produced(&encode(&shape, &records));
     let batch = Batch::parse(&out).unwrap();
     assert_eq!(batch.header.attributes, 0);
-    let times: Vec<_> = decode(&out)
-        .iter()
-        .map(|it| batch.header.base_timestamp + it.timestamp_delta)
-        .collect();
+    let times: Vec<_> =
+        decode(&out).iter().map(|it| batch.header.base_timestamp + it.timestamp_delta).collect();
     // The broker's time is the batch's max timestamp (KIP-32).
     assert_eq!(times, [1_700_000_000_040; 2]);
     assert_eq!(batch.header.max_timestamp, 1_700_000_000_040);

@@ -36,34 +36,21 @@ fn encoded(message: &impl Encodable, version: i16) -> Vec<u8> {
 }
 
 fn text(all: &[(Role, String)], role: Role) -> Vec<&str> {
-    all.iter()
-        .filter(|(it, _)| *it == role)
-        .map(|(_, text)| text.as_str())
-        .collect()
+    all.iter().filter(|(it, _)| *it == role).map(|(_, text)| text.as_str()).collect()
 }
 
 #[test]
 fn produce_requests() {
     for version in 3..=13 {
         let mut topic = TopicProduceData::default().with_partition_data(vec![
-            PartitionProduceData::default()
-                .with_index(7)
-                .with_records(Some("batch".into())),
-            PartitionProduceData::default()
-                .with_index(8)
-                .with_records(None),
+            PartitionProduceData::default().with_index(7).with_records(Some("batch".into())),
+            PartitionProduceData::default().with_index(8).with_records(None),
         ]);
         if version < 13 {
             topic = topic.with_name(TopicName(StrBytes::from_static_str("orders")));
         }
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_topic_data(vec![topic]);
-        let all = met(
-            &shapes::PRODUCE_REQUEST,
-            &encoded(&request, version),
-            version,
-        );
+        let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+        let all = met(&shapes::PRODUCE_REQUEST, &encoded(&request, version), version);
         assert_eq!(text(&all, Role::Acks), ["-1"]);
         assert_eq!(text(&all, Role::Partition), ["7", "8"]);
         assert_eq!(text(&all, Role::Records), ["batch", "null"]);
@@ -79,9 +66,7 @@ fn fetch_responses() {
                 .with_partition_index(3)
                 .with_high_watermark(40)
                 .with_aborted_transactions(Some(vec![
-                    AbortedTransaction::default()
-                        .with_producer_id(9.into())
-                        .with_first_offset(11),
+                    AbortedTransaction::default().with_producer_id(9.into()).with_first_offset(11),
                 ]))
                 .with_records(Some("batch".into())),
         ]);
@@ -97,11 +82,7 @@ fn fetch_responses() {
                     .with_port(9092),
             ];
         }
-        let all = met(
-            &shapes::FETCH_RESPONSE,
-            &encoded(&response, version),
-            version,
-        );
+        let all = met(&shapes::FETCH_RESPONSE, &encoded(&response, version), version);
         assert_eq!(text(&all, Role::HighWatermark), ["40"]);
         assert_eq!(text(&all, Role::AbortedFirstOffset), ["11"]);
         assert_eq!(text(&all, Role::Records), ["batch"]);
@@ -123,14 +104,9 @@ fn metadata_and_coordinator_responses() {
         let topic = MetadataResponseTopic::default()
             .with_name(Some(TopicName(StrBytes::from_static_str("orders"))))
             .with_partitions(vec![partition]);
-        let response = MetadataResponse::default()
-            .with_brokers(vec![broker])
-            .with_topics(vec![topic]);
-        let all = met(
-            &shapes::METADATA_RESPONSE,
-            &encoded(&response, version),
-            version,
-        );
+        let response =
+            MetadataResponse::default().with_brokers(vec![broker]).with_topics(vec![topic]);
+        let all = met(&shapes::METADATA_RESPONSE, &encoded(&response, version), version);
         assert_eq!(text(&all, Role::NodeId), ["5"]);
         assert_eq!(text(&all, Role::Host), ["kafka-5"]);
         assert_eq!(text(&all, Role::Port), ["9095"]);
@@ -141,11 +117,7 @@ fn metadata_and_coordinator_responses() {
             .with_node_id(BrokerId(5))
             .with_host(StrBytes::from_static_str("kafka-5"))
             .with_port(9095);
-        let all = met(
-            &shapes::FIND_COORDINATOR_RESPONSE,
-            &encoded(&response, version),
-            version,
-        );
+        let all = met(&shapes::FIND_COORDINATOR_RESPONSE, &encoded(&response, version), version);
         assert_eq!(text(&all, Role::Host), ["kafka-5"], "version {version}");
     }
 }

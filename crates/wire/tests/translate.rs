@@ -56,10 +56,7 @@ fn prefix_ids_change_and_nothing_else() {
     ];
     let (out, tally) = translate(&encode(&Shape::default(), &records), &map, Parts::BOTH);
     let out = decode(&out);
-    assert_eq!(
-        out[0].key.as_deref(),
-        Some(&framed(0x0102_0304, b"key")[..])
-    );
+    assert_eq!(out[0].key.as_deref(), Some(&framed(0x0102_0304, b"key")[..]));
     assert_eq!(out[0].value.as_deref(), Some(&framed(105, b"value")[..]));
     assert_eq!(out[1..], records[1..]);
     assert_eq!((tally.records, tally.translated, tally.unmapped), (4, 2, 1));
@@ -85,23 +82,14 @@ fn an_id_in_a_header_leaves_the_payload_alone() {
     assert_eq!(out[0].headers[0].1.as_deref(), Some(&framed(105, b"")[..]));
     assert_eq!(out[1], records[1]);
     assert_eq!(out[2].key.as_ref(), Some(&payload));
-    assert_eq!(
-        out[2].value.as_deref(),
-        Some(&framed(105, b"not a prefix")[..])
-    );
+    assert_eq!(out[2].value.as_deref(), Some(&framed(105, b"not a prefix")[..]));
 }
 
 #[test]
 fn control_batches_partial_tails_and_old_messages_pass_untouched() {
     let map = IdMap::new([(5, 105)]);
     let record = [Plain::new(None, Some(&framed(5, b"x")))];
-    let control = encode(
-        &Shape {
-            attributes: 1 << 5 | 1 << 4,
-            ..Shape::default()
-        },
-        &record,
-    );
+    let control = encode(&Shape { attributes: 1 << 5 | 1 << 4, ..Shape::default() }, &record);
     assert_eq!(translate(&control, &map, Parts::BOTH).0, control);
 
     let whole = encode(&Shape::default(), &record);
@@ -109,11 +97,7 @@ fn control_batches_partial_tails_and_old_messages_pass_untouched() {
         let field = [&whole[..], &whole[..cut]].concat();
         let (out, tally) = translate(&field, &map, Parts::BOTH);
         assert_eq!(out[whole.len()..], whole[..cut]);
-        assert_eq!(
-            (tally.translated, tally.undecodable),
-            (1, 0),
-            "cut at {cut}"
-        );
+        assert_eq!((tally.translated, tally.undecodable), (1, 0), "cut at {cut}");
     }
 
     let mut old = whole.clone();
@@ -126,13 +110,7 @@ fn control_batches_partial_tails_and_old_messages_pass_untouched() {
 fn a_compressed_batch_without_a_changed_id_keeps_its_bytes() {
     let records = [Plain::new(None, Some(&framed(5, &[9; 500])))];
     for codec in Codec::ALL {
-        let bytes = encode(
-            &Shape {
-                codec,
-                ..Shape::default()
-            },
-            &records,
-        );
+        let bytes = encode(&Shape { codec, ..Shape::default() }, &records);
         for map in [IdMap::default(), IdMap::new([(5, 5)])] {
             let mut copy = bytes.clone();
             let mut tally = Tally::default();
@@ -145,14 +123,8 @@ fn a_compressed_batch_without_a_changed_id_keeps_its_bytes() {
 
 #[test]
 fn a_bomb_is_counted_and_passes() {
-    let records = [Plain::new(None, Some(&framed(5, &[0; 1 << 20])))];
-    let mut bytes = encode(
-        &Shape {
-            codec: Codec::Zstd,
-            ..Shape::default()
-        },
-        &records,
-    );
+    let records = [Plain::new(None, Some(&framed(5, &vec![0; 1 << 20])))];
+    let mut bytes = encode(&Shape { codec: Codec::Zstd, ..Shape::default() }, &records);
     let mut tally = Tally::default();
     let map = IdMap::new([(5, 6)]);
     let rebuilt = Translator::new(Parts::BOTH, 4096).records(&mut bytes, &map, &mut tally);

@@ -1,1 +1,1 @@
-//! Tests that need heavy dependencies: librdkafka and S3 against the real binaries.
+//! Nothing: this package is its tests, kept apart because of what they depend on.

@@ -105,10 +105,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Expand {
-            inner: visitor,
-            environment: self.environment,
-        };
+        let visitor = Expand { inner: visitor, environment: self.environment };
         self.inner.deserialize_unit_struct(name, visitor)
     }
 
@@ -117,10 +114,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Expand {
-            inner: visitor,
-            environment: self.environment,
-        };
+        let visitor = Expand { inner: visitor, environment: self.environment };
         self.inner.deserialize_newtype_struct(name, visitor)
     }
 
@@ -129,10 +123,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Expand {
-            inner: visitor,
-            environment: self.environment,
-        };
+        let visitor = Expand { inner: visitor, environment: self.environment };
         self.inner.deserialize_tuple(length, visitor)
     }
 
@@ -142,10 +133,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Expand {
-            inner: visitor,
-            environment: self.environment,
-        };
+        let visitor = Expand { inner: visitor, environment: self.environment };
         self.inner.deserialize_tuple_struct(name, length, visitor)
     }
 
@@ -155,10 +143,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Expand {
-            inner: visitor,
-            environment: self.environment,
-        };
+        let visitor = Expand { inner: visitor, environment: self.environment };
         self.inner.deserialize_struct(name, fields, visitor)
     }
 
@@ -169,10 +154,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Expand<'_, D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_any(Variant {
-            visitor,
-            environment: self.environment,
-        })
+        self.inner.deserialize_any(Variant { visitor, environment: self.environment })
     }
 }
 
@@ -216,31 +198,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Expand<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_some(Expand {
-            inner: from,
-            environment: self.environment,
-        })
+        self.inner.visit_some(Expand { inner: from, environment: self.environment })
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(Expand {
-            inner: from,
-            environment: self.environment,
-        })
+        self.inner.visit_newtype_struct(Expand { inner: from, environment: self.environment })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_seq(Expand {
-            inner: from,
-            environment: self.environment,
-        })
+        self.inner.visit_seq(Expand { inner: from, environment: self.environment })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_map(Expand {
-            inner: from,
-            environment: self.environment,
-        })
+        self.inner.visit_map(Expand { inner: from, environment: self.environment })
     }
 }
 
@@ -251,10 +221,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Expand<'_, A> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, A::Error> {
-        self.inner.next_element_seed(Expand {
-            inner: seed,
-            environment: self.environment,
-        })
+        self.inner.next_element_seed(Expand { inner: seed, environment: self.environment })
     }
 }
 
@@ -270,10 +237,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Expand<'_, A> {
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
-        self.inner.next_value_seed(Expand {
-            inner: seed,
-            environment: self.environment,
-        })
+        self.inner.next_value_seed(Expand { inner: seed, environment: self.environment })
     }
 }
 
@@ -281,10 +245,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Expand<'_, T> {
     type Value = T::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T::Value, D::Error> {
-        self.inner.deserialize(Expand {
-            inner: from,
-            environment: self.environment,
-        })
+        self.inner.deserialize(Expand { inner: from, environment: self.environment })
     }
 }
 
@@ -369,15 +330,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Variant<'_, V> {
 
     /// YAML reads `true` and `1` as no strings; a variant may be named so all the same.
     fn visit_bool<E: Error>(self, value: bool) -> Result<V::Value, E> {
-        self.visitor
-            .visit_enum(value.to_string().into_deserializer())
+        self.visitor.visit_enum(value.to_string().into_deserializer())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
         let environment = self.environment;
-        self.visitor.visit_enum(MapAccessDeserializer::new(Expand {
-            inner: from,
-            environment,
-        }))
+        self.visitor.visit_enum(MapAccessDeserializer::new(Expand { inner: from, environment }))
     }
 }

@@ -33,10 +33,7 @@ mod tests {
     #[test]
     fn typing_mistakes_are_near_and_other_words_are_not() {
         let known = ["bootstrap_servers", "topics", "security"];
-        assert_eq!(
-            nearest("bootstrap_server", &known),
-            Some("bootstrap_servers")
-        );
+        assert_eq!(nearest("bootstrap_server", &known), Some("bootstrap_servers"));
         assert_eq!(nearest("tpoics", &known), Some("topics"));
         assert_eq!(nearest("xyzzy", &known), None);
     }

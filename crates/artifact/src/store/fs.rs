@@ -31,14 +31,10 @@ impl Folder {
     fn fail(&self, action: &'static str, key: &str) -> impl Fn(std::io::Error) -> StoreError {
         let place = self.place(key);
         move |why| match why.kind() {
-            ErrorKind::NotFound if action == "reading" => StoreError::NotFound {
-                place: place.clone(),
-            },
-            _ => StoreError::Failed {
-                action,
-                place: place.clone(),
-                why: why.to_string(),
-            },
+            ErrorKind::NotFound if action == "reading" => {
+                StoreError::NotFound { place: place.clone() }
+            }
+            _ => StoreError::Failed { action, place: place.clone(), why: why.to_string() },
         }
     }
 }
@@ -65,33 +61,21 @@ impl Store for Folder {
         let temporary = PathBuf::from(temporary);
         let file = File::create(&temporary).await.map_err(&fail)?;
         let place = self.place(key);
-        Ok(Box::new(Unfinished {
-            file,
-            guard: Guard(Some(temporary)),
-            path,
-            place,
-        }))
+        Ok(Box::new(Unfinished { file, guard: Guard(Some(temporary)), path, place }))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {
-        let bytes = fs::read(self.path(key))
-            .await
-            .map_err(self.fail("reading", key))?;
+        let bytes = fs::read(self.path(key)).await.map_err(self.fail("reading", key))?;
         Ok(bytes.into())
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
         let fail = self.fail("reading", key);
         let mut file = File::open(self.path(key)).await.map_err(&fail)?;
-        file.seek(SeekFrom::Start(range.start))
-            .await
-            .map_err(&fail)?;
+        file.seek(SeekFrom::Start(range.start)).await.map_err(&fail)?;
         let length = range.end.saturating_sub(range.start);
         let mut bytes = Vec::with_capacity(length as usize);
-        file.take(length)
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(&fail)?;
+        file.take(length).read_to_end(&mut bytes).await.map_err(&fail)?;
         Ok(bytes.into())
     }
 
@@ -110,11 +94,7 @@ impl Store for Folder {
         let mut folders = vec![start.to_owned()];
         while let Some(folder) = folders.pop() {
             for (name, is_folder) in self.entries(&folder).await? {
-                let key = if folder.is_empty() {
-                    name
-                } else {
-                    format!("{folder}/{name}")
-                };
+                let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
                 if is_folder {
                     folders.push(key);
                 } else if key.starts_with(prefix) && !key.ends_with(UNFINISHED) {
@@ -128,19 +108,14 @@ impl Store for Folder {
 
     async fn folders(&self) -> Result<Vec<String>> {
         let entries = self.entries("").await?;
-        let mut names: Vec<_> = entries
-            .into_iter()
-            .filter(|(_, is_folder)| *is_folder)
-            .map(|(name, _)| name)
-            .collect();
+        let mut names: Vec<_> =
+            entries.into_iter().filter(|(_, is_folder)| *is_folder).map(|(name, _)| name).collect();
         names.sort_unstable();
         Ok(names)
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        fs::rename(self.path(from), self.path(to))
-            .await
-            .map_err(self.fail("writing", to))
+        fs::rename(self.path(from), self.path(to)).await.map_err(self.fail("writing", to))
     }
 }
 
@@ -156,12 +131,7 @@ impl Folder {
         let mut entries = Vec::new();
         while let Some(entry) = reader.next_entry().await.map_err(&fail)? {
             let is_folder = entry.file_type().await.map_err(&fail)?.is_dir();
-            entries.extend(
-                entry
-                    .file_name()
-                    .into_string()
-                    .map(|name| (name, is_folder)),
-            );
+            entries.extend(entry.file_name().into_string().map(|name| (name, is_folder)));
         }
         Ok(entries)
     }
@@ -188,21 +158,14 @@ struct Unfinished {
 
 impl Unfinished {
     fn fail(&self, why: &std::io::Error) -> StoreError {
-        StoreError::Failed {
-            action: "writing",
-            place: self.place.clone(),
-            why: why.to_string(),
-        }
+        StoreError::Failed { action: "writing", place: self.place.clone(), why: why.to_string() }
     }
 }
 
 #[async_trait]
 impl Upload for Unfinished {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.file
-            .write_all(&bytes)
-            .await
-            .map_err(|why| self.fail(&why))
+        self.file.write_all(&bytes).await.map_err(|why| self.fail(&why))
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {

@@ -77,10 +77,7 @@ impl Bucket {
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
-        Self {
-            client: Client::from_conf(config.build()),
-            settings,
-        }
+        Self { client: Client::from_conf(config.build()), settings }
     }
 
     fn key(&self, key: &str) -> String {
@@ -108,15 +105,9 @@ impl Bucket {
     }
 
     async fn read(&self, key: &str, range: Option<String>) -> Result<Bytes> {
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.settings.bucket)
-            .key(self.key(key));
+        let request = self.client.get_object().bucket(&self.settings.bucket).key(self.key(key));
         let answer = request.set_range(range).send().await;
-        let body = answer
-            .map_err(|error| self.fail("reading", key, &error))?
-            .body;
+        let body = answer.map_err(|error| self.fail("reading", key, &error))?.body;
         let bytes = body.collect().await.map_err(|why| StoreError::Failed {
             action: "reading",
             place: self.place(key),
@@ -141,11 +132,7 @@ impl Bucket {
             let page = page.map_err(|error| self.fail("listing", prefix, &error))?;
             let found: Vec<&str> = match delimiter {
                 None => page.contents().iter().filter_map(|it| it.key()).collect(),
-                Some(_) => page
-                    .common_prefixes()
-                    .iter()
-                    .filter_map(|it| it.prefix())
-                    .collect(),
+                Some(_) => page.common_prefixes().iter().filter_map(|it| it.prefix()).collect(),
             };
             let found = found.into_iter().filter_map(|it| it.strip_prefix(&own));
             names.extend(found.map(|it| it.trim_end_matches('/').to_owned()));
@@ -162,26 +149,14 @@ impl Store for Bucket {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<()> {
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.settings.bucket)
-            .key(self.key(key));
+        let request = self.client.put_object().bucket(&self.settings.bucket).key(self.key(key));
         let answer = request.body(ByteStream::from(body)).send().await;
-        answer
-            .map(|_| ())
-            .map_err(|error| self.fail("writing", key, &error))
+        answer.map(|_| ()).map_err(|error| self.fail("writing", key, &error))
     }
 
     async fn upload(&self, key: &str) -> Result<Box<dyn Upload>> {
         let (bucket, key) = (self.clone(), key.to_owned());
-        Ok(Box::new(Multipart {
-            bucket,
-            key,
-            id: None,
-            parts: Vec::new(),
-            held: BytesMut::new(),
-        }))
+        Ok(Box::new(Multipart { bucket, key, id: None, parts: Vec::new(), held: BytesMut::new() }))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {
@@ -192,26 +167,14 @@ impl Store for Bucket {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        self.read(
-            key,
-            Some(format!("bytes={}-{}", range.start, range.end - 1)),
-        )
-        .await
+        self.read(key, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.settings.bucket)
-            .key(self.key(key));
+        let request = self.client.head_object().bucket(&self.settings.bucket).key(self.key(key));
         match request.send().await {
             Ok(facts) => Ok(facts.content_length().and_then(|it| u64::try_from(it).ok())),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(HeadObjectError::is_not_found) =>
-            {
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => {
                 Ok(None)
             }
             Err(error) => Err(self.fail("reading", key, &error)),
@@ -231,9 +194,7 @@ impl Store for Bucket {
         self.put(to, body).await?;
         let request = self.client.delete_object().bucket(&self.settings.bucket);
         let answer = request.key(self.key(from)).send().await;
-        answer
-            .map(|_| ())
-            .map_err(|error| self.fail("writing", from, &error))
+        answer.map(|_| ()).map_err(|error| self.fail("writing", from, &error))
     }
 }
 
@@ -273,11 +234,7 @@ impl Upload for Multipart {
             .bucket(&self.bucket.settings.bucket)
             .key(self.bucket.key(&self.key))
             .set_upload_id(self.id.clone())
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(parts))
-                    .build(),
-            )
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .send()
             .await;
         answer.map_err(|error| self.bucket.fail("writing", &self.key, &error))?;
@@ -291,34 +248,17 @@ impl Multipart {
         let (client, name) = (&self.bucket.client, &self.bucket.settings.bucket);
         let key = self.bucket.key(&self.key);
         if self.id.is_none() {
-            let answer = client
-                .create_multipart_upload()
-                .bucket(name)
-                .key(&key)
-                .send()
-                .await;
+            let answer = client.create_multipart_upload().bucket(name).key(&key).send().await;
             let created = answer.map_err(|error| self.bucket.fail("writing", &self.key, &error))?;
             self.id = created.upload_id().map(str::to_owned);
         }
         let number = self.parts.len() as i32 + 1;
-        let request = client
-            .upload_part()
-            .bucket(name)
-            .key(&key)
-            .part_number(number);
-        let answer = request
-            .set_upload_id(self.id.clone())
-            .body(ByteStream::from(body))
-            .send()
-            .await;
+        let request = client.upload_part().bucket(name).key(&key).part_number(number);
+        let answer =
+            request.set_upload_id(self.id.clone()).body(ByteStream::from(body)).send().await;
         let sent = answer.map_err(|error| self.bucket.fail("writing", &self.key, &error))?;
         let tag = sent.e_tag().map(str::to_owned);
-        self.parts.push(
-            CompletedPart::builder()
-                .part_number(number)
-                .set_e_tag(tag)
-                .build(),
-        );
+        self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(tag).build());
         Ok(())
     }
 }
@@ -333,11 +273,7 @@ impl Drop for Multipart {
         let (bucket, key) = (self.bucket.clone(), self.bucket.key(&self.key));
         runtime.spawn(async move {
             let name = &bucket.settings.bucket;
-            let request = bucket
-                .client
-                .abort_multipart_upload()
-                .bucket(name)
-                .key(&key);
+            let request = bucket.client.abort_multipart_upload().bucket(name).key(&key);
             if let Err(error) = request.upload_id(id).send().await {
                 let why = DisplayErrorContext(&error).to_string();
                 tracing::warn!(key, why, "an unfinished upload could not be aborted");

@@ -34,20 +34,12 @@ impl Apicurio {
             .arg(libraries.join("apicurio-registry-app-2.6.13.Final-runner.jar"));
         let process =
             Process::start(&mut command, &folder.path().join("log")).expect("java starts");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !answers(port) {
-            assert!(
-                Instant::now() < deadline,
-                "Apicurio did not start:\n{}",
-                process.output()
-            );
+            assert!(Instant::now() < deadline, "Apicurio did not start:\n{}", process.output());
             std::thread::sleep(Duration::from_millis(100));
         }
-        Self {
-            port,
-            _process: process,
-            _folder: folder,
-        }
+        Self { port, _process: process, _folder: folder }
     }
 
     /// Where its Confluent-compatible API is.
@@ -62,8 +54,7 @@ fn answers(port: u16) -> bool {
     };
     let request = "GET /apis/ccompat/v7/subjects HTTP/1.0\r\nHost: localhost\r\n\r\n";
     let mut answer = String::new();
-    let exchanged = stream
-        .write_all(request.as_bytes())
-        .and_then(|()| stream.read_to_string(&mut answer));
+    let exchanged =
+        stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
     exchanged.is_ok() && answer.lines().next().is_some_and(|it| it.contains(" 200"))
 }

@@ -18,10 +18,7 @@ pub fn available() -> bool {
 }
 
 fn runs(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|it| it.status.success())
+    Command::new(program).arg("--version").output().is_ok_and(|it| it.status.success())
 }
 
 /// Where fetched things lie.
@@ -52,9 +49,7 @@ pub(super) fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
 
 /// Runs a command and panics with its output where it fails.
 pub(super) fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    let output = command.output().unwrap_or_else(|why| panic!("{command:?}: {why}"));
     assert!(
         output.status.success(),
         "{command:?}: {}{}",
@@ -76,11 +71,7 @@ pub fn kafka_libraries() -> PathBuf {
     once("kafka-4.3.1", |folder| {
         let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
         let output = format!("-DoutputDirectory={}", folder.display());
-        run(maven()
-            .arg("--file")
-            .arg(pom)
-            .arg(format!("{PLUGIN}:copy-dependencies"))
-            .arg(output));
+        run(maven().arg("--file").arg(pom).arg(format!("{PLUGIN}:copy-dependencies")).arg(output));
     })
 }
 
@@ -89,16 +80,9 @@ pub(super) fn apicurio_libraries() -> PathBuf {
     once("apicurio-2.6.13", |folder| {
         let artifact = "-Dartifact=io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all";
         let output = format!("-DoutputDirectory={}", folder.display());
-        run(maven()
-            .current_dir(folder)
-            .arg(format!("{PLUGIN}:copy"))
-            .args([artifact, &output]));
+        run(maven().current_dir(folder).arg(format!("{PLUGIN}:copy")).args([artifact, &output]));
         let archive = folder.join("apicurio-registry-app-2.6.13.Final-all.tar.gz");
-        run(Command::new("tar")
-            .arg("xzf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(folder));
+        run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(folder));
         fs::remove_file(archive).expect("it was just unpacked");
     })
 }

@@ -20,7 +20,7 @@ pub struct Kafka {
 }
 
 /// How long a node may take to listen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Kafka {
     /// Starts `count` nodes, each broker and controller.
@@ -42,39 +42,21 @@ impl Kafka {
             fs::create_dir(&home).expect("the temporary folder can be written");
             let settings = settings(&home, node, port, controller, &voters.join(","), count);
             let format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"];
-            run(java()
-                .arg("-cp")
-                .arg(libraries.join("*"))
-                .args(format)
-                .arg(&settings));
+            run(java().arg("-cp").arg(libraries.join("*")).args(format).arg(&settings));
             let mut command = java();
-            command
-                .arg("-cp")
-                .arg(libraries.join("*"))
-                .arg("kafka.Kafka")
-                .arg(&settings);
+            command.arg("-cp").arg(libraries.join("*")).arg("kafka.Kafka").arg(&settings);
             nodes.push(Process::start(&mut command, &home.join("log")).expect("java starts"));
         }
         let deadline = Instant::now() + PATIENCE;
         for (node, (port, _)) in nodes.iter().zip(&ports) {
             while TcpStream::connect(("127.0.0.1", *port)).is_err() {
-                assert!(
-                    Instant::now() < deadline,
-                    "Kafka did not start:\n{}",
-                    node.output()
-                );
+                assert!(Instant::now() < deadline, "Kafka did not start:\n{}", node.output());
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
-        let addresses: Vec<String> = ports
-            .iter()
-            .map(|(port, _)| format!("127.0.0.1:{port}"))
-            .collect();
-        Self {
-            bootstrap: addresses.join(","),
-            nodes,
-            folder,
-        }
+        let addresses: Vec<String> =
+            ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        Self { bootstrap: addresses.join(","), nodes, folder }
     }
 
     /// How many nodes run.
@@ -112,32 +94,17 @@ fn settings(
         ("node.id", node.to_string()),
         ("process.roles", "broker,controller".to_owned()),
         ("controller.quorum.voters", voters.to_owned()),
-        (
-            "listeners",
-            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
-        ),
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{port}"),
-        ),
+        ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
-        (
-            "listener.security.protocol.map",
-            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
-        ),
+        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned()),
         ("log.dirs", data.display().to_string()),
         ("offsets.topic.replication.factor", replicas.to_string()),
         ("offsets.topic.num.partitions", "1".to_owned()),
-        (
-            "transaction.state.log.replication.factor",
-            replicas.to_string(),
-        ),
+        ("transaction.state.log.replication.factor", replicas.to_string()),
         ("transaction.state.log.min.isr", "1".to_owned()),
         ("transaction.state.log.num.partitions", "1".to_owned()),
-        (
-            "share.coordinator.state.topic.replication.factor",
-            replicas.to_string(),
-        ),
+        ("share.coordinator.state.topic.replication.factor", replicas.to_string()),
         ("share.coordinator.state.topic.min.isr", "1".to_owned()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ];
@@ -167,15 +134,8 @@ pub fn tool(class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 fn try_tool(class: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut command: Command = java();
-    command
-        .arg("-cp")
-        .arg(kafka_libraries().join("*"))
-        .arg(class)
-        .args(arguments);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("-cp").arg(kafka_libraries().join("*")).arg(class).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("java starts");
     let mut stdin = child.stdin.take().expect("it was piped");
     // A tool that ends early does not read it; its exit code tells.

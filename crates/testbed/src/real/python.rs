@@ -9,17 +9,8 @@ pub fn python() -> PathBuf {
     let environment = once("python", |folder| {
         let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-        ];
-        run(Command::new(folder.join("bin/python"))
-            .args(pip)
-            .arg(requirements));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+        run(Command::new(folder.join("bin/python")).args(pip).arg(requirements));
     });
     environment.join("bin/python")
 }

@@ -15,9 +15,7 @@ type Answer = (u16, Value);
 
 impl Call {
     pub(super) fn new(method: &str, path_and_query: &str, body: &[u8]) -> Self {
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         // Apicurio has its API below a prefix; both work here.
         let path = path.strip_prefix("/apis/ccompat/v7").unwrap_or(path);
         let pair = |it: &str| {
@@ -26,16 +24,8 @@ impl Call {
         };
         Self {
             method: method.to_owned(),
-            path: path
-                .split('/')
-                .filter(|it| !it.is_empty())
-                .map(unescape)
-                .collect(),
-            query: query
-                .split('&')
-                .filter(|it| !it.is_empty())
-                .map(pair)
-                .collect(),
+            path: path.split('/').filter(|it| !it.is_empty()).map(unescape).collect(),
+            query: query.split('&').filter(|it| !it.is_empty()).map(pair).collect(),
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
         }
     }
@@ -45,10 +35,7 @@ impl Call {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(it, _)| it == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -80,19 +67,13 @@ pub(super) fn answer(call: &Call, state: &mut State) -> Answer {
             mode(method, call, state, rest.first().copied().unwrap_or(""))
         }
         _ if state.apicurio => (404, json!({ "error_code": 0, "message": "not found" })),
-        _ => (
-            404,
-            json!({ "error_code": 404, "message": "HTTP 404 Not Found" }),
-        ),
+        _ => (404, json!({ "error_code": 404, "message": "HTTP 404 Not Found" })),
     }
 }
 
 fn refuse(code: u32, message: impl Into<String>) -> Answer {
     let status = if code >= 10_000 { code / 100 } else { code };
-    (
-        status as u16,
-        json!({ "error_code": code, "message": message.into() }),
-    )
+    (status as u16, json!({ "error_code": code, "message": message.into() }))
 }
 
 fn no_subject(name: &str) -> Answer {
@@ -108,11 +89,7 @@ fn split(name: &str) -> (String, String) {
 }
 
 fn qualified(context: &str, name: &str) -> String {
-    if context == "." {
-        name.to_owned()
-    } else {
-        format!(":{context}:{name}")
-    }
+    if context == "." { name.to_owned() } else { format!(":{context}:{name}") }
 }
 
 fn subjects(call: &Call, state: &State) -> Answer {
@@ -146,23 +123,11 @@ fn versions(call: &Call, state: &mut State, name: &str) -> Answer {
         return no_subject(name);
     };
     let shown = |it: &Version| {
-        if only {
-            it.deleted
-        } else {
-            deleted || !it.deleted
-        }
+        if only { it.deleted } else { deleted || !it.deleted }
     };
-    let numbers: Vec<u32> = subject
-        .versions
-        .iter()
-        .filter(|(_, it)| shown(it))
-        .map(|(&number, _)| number)
-        .collect();
-    if numbers.is_empty() {
-        no_subject(name)
-    } else {
-        (200, json!(numbers))
-    }
+    let numbers: Vec<u32> =
+        subject.versions.iter().filter(|(_, it)| shown(it)).map(|(&number, _)| number).collect();
+    if numbers.is_empty() { no_subject(name) } else { (200, json!(numbers)) }
 }
 
 /// `latest`, `-1` or a number.
@@ -171,18 +136,15 @@ fn version_number(text: &str, subject: &Subject) -> Result<u32, Answer> {
         let latest = subject.live().next_back().map(|(number, _)| number);
         return latest.ok_or_else(|| refuse(40402, "Version not found."));
     }
-    text.parse()
-        .ok()
-        .filter(|&number| number > 0)
-        .ok_or_else(|| {
-            refuse(
-                42202,
-                format!(
-                    "The specified version '{text}' is not a valid version id. Allowed values are \
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| {
+        refuse(
+            42202,
+            format!(
+                "The specified version '{text}' is not a valid version id. Allowed values are \
                  between [1, 2^31-1] and the string \"latest\""
-                ),
-            )
-        })
+            ),
+        )
+    })
 }
 
 fn version_of(call: &Call, state: &mut State, name: &str, version: &str) -> Answer {
@@ -196,11 +158,7 @@ fn version_of(call: &Call, state: &mut State, name: &str, version: &str) -> Answ
         Ok(number) => number,
         Err(refusal) => return refusal,
     };
-    match subject
-        .versions
-        .get(&number)
-        .filter(|it| deleted || !it.deleted)
-    {
+    match subject.versions.get(&number).filter(|it| deleted || !it.deleted) {
         None => refuse(40402, format!("Version {number} not found.")),
         Some(found) => (200, version_json(it, &context, &bare, number, found.id)),
     }
@@ -216,16 +174,13 @@ fn version_json(it: &Context, context: &str, bare: &str, number: u32, id: u32) -
 
 fn schema_json(schema: &Schema) -> Value {
     let mut json = json!({ "schema": schema.text });
-    if schema.schema_type != "AVRO" {
-        json["schemaType"] = json!(schema.schema_type);
+    if schema.kind != "AVRO" {
+        json["schemaType"] = json!(schema.kind);
     }
     if !schema.references.is_empty() {
         json["references"] = json!(schema.references);
     }
-    for (name, value) in [
-        ("metadata", &schema.metadata),
-        ("ruleSet", &schema.rule_set),
-    ] {
+    for (name, value) in [("metadata", &schema.metadata), ("ruleSet", &schema.rule_set)] {
         if let Some(value) = value {
             json[name] = value.clone();
         }
@@ -235,10 +190,7 @@ fn schema_json(schema: &Schema) -> Value {
 
 fn schema_by_id(call: &Call, state: &mut State, id: &str) -> Answer {
     let (context, _) = split(call.text("subject").unwrap_or(""));
-    let found = id
-        .parse()
-        .ok()
-        .and_then(|id: u32| state.context(&context).schemas.get(&id));
+    let found = id.parse().ok().and_then(|id: u32| state.context(&context).schemas.get(&id));
     match found {
         Some(schema) => (200, schema_json(schema)),
         None => refuse(40403, format!("Schema {id} not found")),
@@ -249,11 +201,7 @@ fn versions_of_id(call: &Call, state: &mut State, id: &str) -> Answer {
     let (context, _) = split(call.text("subject").unwrap_or(""));
     let deleted = call.flag("deleted");
     let it = state.context(&context);
-    let Some(id) = id
-        .parse()
-        .ok()
-        .filter(|id: &u32| it.schemas.contains_key(id))
-    else {
+    let Some(id) = id.parse().ok().filter(|id: &u32| it.schemas.contains_key(id)) else {
         return refuse(40403, format!("Schema {id} not found"));
     };
     let mut found = Vec::new();
@@ -279,14 +227,8 @@ fn referencing(it: &Context, name: &str, version: u32) -> Vec<u32> {
     let is_it = |reference: &Value| {
         reference["subject"] == name && reference["version"].as_u64() == Some(version.into())
     };
-    let live = it
-        .subjects
-        .values()
-        .flat_map(Subject::live)
-        .map(|(_, version)| version.id);
-    let mut ids: Vec<u32> = live
-        .filter(|id| it.schemas[id].references.iter().any(is_it))
-        .collect();
+    let live = it.subjects.values().flat_map(Subject::live).map(|(_, version)| version.id);
+    let mut ids: Vec<u32> = live.filter(|id| it.schemas[id].references.iter().any(is_it)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -306,7 +248,7 @@ fn referenced_by(state: &mut State, name: &str, version: &str) -> Answer {
 
 fn schema_of(body: &Value) -> Schema {
     Schema {
-        schema_type: body["schemaType"].as_str().unwrap_or("AVRO").to_owned(),
+        kind: body["schemaType"].as_str().unwrap_or("AVRO").to_owned(),
         text: body["schema"].as_str().unwrap_or_default().to_owned(),
         references: body["references"].as_array().cloned().unwrap_or_default(),
         metadata: body.get("metadata").filter(|it| !it.is_null()).cloned(),
@@ -317,9 +259,7 @@ fn schema_of(body: &Value) -> Schema {
 /// The mode that rules a subject: its own, its context's, the default context's.
 fn mode_of(state: &State, context: &str, bare: &str) -> String {
     let it = state.contexts.get(context);
-    let own = it
-        .and_then(|it| it.subjects.get(bare))
-        .and_then(|it| it.mode.clone());
+    let own = it.and_then(|it| it.subjects.get(bare)).and_then(|it| it.mode.clone());
     own.or_else(|| it.and_then(|it| it.mode.clone()))
         .or_else(|| state.contexts["."].mode.clone())
         .unwrap_or_else(|| "READWRITE".to_owned())
@@ -327,50 +267,29 @@ fn mode_of(state: &State, context: &str, bare: &str) -> String {
 
 fn level_of(state: &State, context: &str, bare: &str) -> String {
     let it = state.contexts.get(context);
-    let own = it
-        .and_then(|it| it.subjects.get(bare))
-        .and_then(|it| it.config.as_ref());
+    let own = it.and_then(|it| it.subjects.get(bare)).and_then(|it| it.config.as_ref());
     let config = own.or_else(|| it.and_then(|it| it.config.as_ref()));
     let config = config.or(state.contexts["."].config.as_ref());
     let level = config.and_then(|it| it["compatibilityLevel"].as_str());
-    level
-        .unwrap_or(if state.apicurio { "NONE" } else { "BACKWARD" })
-        .to_owned()
+    level.unwrap_or(if state.apicurio { "NONE" } else { "BACKWARD" }).to_owned()
 }
 
 fn register(call: &Call, state: &mut State, name: &str) -> Answer {
     let (context, bare) = split(name);
     let schema = schema_of(&call.body);
-    let number = |field: &str| {
-        call.body[field]
-            .as_i64()
-            .filter(|&it| it > 0)
-            .map(|it| it as u32)
-    };
-    let (id, version) = if state.apicurio {
-        (None, None)
-    } else {
-        (number("id"), number("version"))
-    };
+    let number = |field: &str| call.body[field].as_i64().filter(|&it| it > 0).map(|it| it as u32);
+    let (id, version) =
+        if state.apicurio { (None, None) } else { (number("id"), number("version")) };
     let mode = mode_of(state, &context, &bare);
     match (mode.as_str(), id) {
         ("READONLY" | "READONLY_OVERRIDE", _) => {
-            return refuse(
-                42205,
-                format!("Subject {bare} in context  is in read-only mode"),
-            );
+            return refuse(42205, format!("Subject {bare} in context  is in read-only mode"));
         }
         ("IMPORT", None) => {
-            return refuse(
-                42205,
-                format!("Subject {bare} in context  is not in read-write mode"),
-            );
+            return refuse(42205, format!("Subject {bare} in context  is not in read-write mode"));
         }
         ("READWRITE", Some(_)) => {
-            return refuse(
-                42205,
-                format!("Subject {bare} is not in import or forward mode"),
-            );
+            return refuse(42205, format!("Subject {bare} is not in import or forward mode"));
         }
         _ => {}
     }
@@ -380,18 +299,11 @@ fn register(call: &Call, state: &mut State, name: &str) -> Answer {
     for reference in &schema.references {
         let (subject, number) = (&reference["subject"], &reference["version"]);
         let (its_context, its_name) = split(subject.as_str().unwrap_or_default());
-        let its_context = if its_context == "." {
-            context.clone()
-        } else {
-            its_context
-        };
+        let its_context = if its_context == "." { context.clone() } else { its_context };
         let target = state.context(&its_context).subjects.get(&its_name);
         let there = target.is_some_and(|it| match number.as_i64() {
             Some(-1) => it.is_live(),
-            Some(number) => it
-                .versions
-                .get(&(number as u32))
-                .is_some_and(|it| !it.deleted),
+            Some(number) => it.versions.get(&(number as u32)).is_some_and(|it| !it.deleted),
             None => false,
         });
         if !there {
@@ -418,11 +330,7 @@ fn append(
     let level = level_of(state, context, bare);
     let it = state.context(context);
     let subject = it.subjects.entry(bare.to_owned()).or_default();
-    let next = subject
-        .versions
-        .keys()
-        .next_back()
-        .map_or(1, |last| last + 1);
+    let next = subject.versions.keys().next_back().map_or(1, |last| last + 1);
     match version {
         Some(version) if version != next => {
             return refuse(42201, "Version is not one more than previous version");
@@ -440,10 +348,7 @@ fn append(
         }
     }
     let transitive = level.ends_with("_TRANSITIVE");
-    let earlier = subject
-        .live()
-        .rev()
-        .take(if transitive { usize::MAX } else { 1 });
+    let earlier = subject.live().rev().take(if transitive { usize::MAX } else { 1 });
     for (_, version) in earlier {
         if let Some(why) = compatibility::conflict(&level, &schema, &it.schemas[&version.id]) {
             let message = format!(
@@ -453,20 +358,14 @@ fn append(
             return refuse(409, message);
         }
     }
-    let known = it
-        .schemas
-        .iter()
-        .find(|(_, known)| known.equals(&schema))
-        .map(|(&id, _)| id);
+    let known = it.schemas.iter().find(|(_, known)| known.equals(&schema)).map(|(&id, _)| id);
     let id = known.unwrap_or_else(|| {
         let id = it.next_id;
         it.next_id += 1;
         it.schemas.insert(id, schema.clone());
         id
     });
-    subject
-        .versions
-        .insert(next, Version { id, deleted: false });
+    subject.versions.insert(next, Version { id, deleted: false });
     (200, registered(id, &schema))
 }
 
@@ -488,26 +387,16 @@ fn import(
     version: Option<u32>,
 ) -> Answer {
     let it = state.context(context);
-    if it
-        .schemas
-        .get(&id)
-        .is_some_and(|taken| !taken.equals(&schema))
-    {
+    if it.schemas.get(&id).is_some_and(|taken| !taken.equals(&schema)) {
         let message = format!("Overwrite new schema with id {id} in context  is not permitted.");
         return refuse(42205, message);
     }
     let subject = it.subjects.entry(bare.to_owned()).or_default();
-    let next = subject
-        .versions
-        .keys()
-        .next_back()
-        .map_or(1, |last| last + 1);
+    let next = subject.versions.keys().next_back().map_or(1, |last| last + 1);
     it.next_id = it.next_id.max(id + 1);
     let answer = registered(id, it.schemas.entry(id).or_insert(schema));
     // Another id of the same version is replaced without a word, as the real one does.
-    subject
-        .versions
-        .insert(version.unwrap_or(next), Version { id, deleted: false });
+    subject.versions.insert(version.unwrap_or(next), Version { id, deleted: false });
     (200, answer)
 }
 
@@ -547,9 +436,7 @@ fn delete_subject(call: &Call, state: &mut State, name: &str) -> Answer {
     if !permanent && !subject.is_live() {
         return refuse(40404, format!("Subject '{name}' was soft deleted."));
     }
-    if let Some(number) = numbers
-        .iter()
-        .find(|&&number| !referencing(it, name, number).is_empty())
+    if let Some(number) = numbers.iter().find(|&&number| !referencing(it, name, number).is_empty())
     {
         return refuse(
             42206,
@@ -559,10 +446,7 @@ fn delete_subject(call: &Call, state: &mut State, name: &str) -> Answer {
     if permanent {
         it.subjects.remove(&bare);
     } else if let Some(subject) = it.subjects.get_mut(&bare) {
-        subject
-            .versions
-            .values_mut()
-            .for_each(|it| it.deleted = true);
+        subject.versions.values_mut().for_each(|it| it.deleted = true);
     }
     (200, json!(numbers))
 }
@@ -588,10 +472,7 @@ fn delete_version(call: &Call, state: &mut State, name: &str, version: &str) -> 
         return refuse(40407, message);
     }
     if !permanent && found.deleted {
-        return refuse(
-            40406,
-            format!("Subject '{name}' Version {number} was soft deleted."),
-        );
+        return refuse(40406, format!("Subject '{name}' Version {number} was soft deleted."));
     }
     if !referencing(it, name, number).is_empty() {
         return refuse(
@@ -603,13 +484,7 @@ fn delete_version(call: &Call, state: &mut State, name: &str, version: &str) -> 
         if permanent {
             subject.versions.remove(&number);
         } else {
-            subject.versions.insert(
-                number,
-                Version {
-                    id: found.id,
-                    deleted: true,
-                },
-            );
+            subject.versions.insert(number, Version { id: found.id, deleted: true });
         }
     }
     (200, json!(number))
@@ -624,13 +499,7 @@ const LEVELS: [&str; 7] = [
     "FULL",
     "FULL_TRANSITIVE",
 ];
-const MODES: [&str; 5] = [
-    "READWRITE",
-    "READONLY",
-    "READONLY_OVERRIDE",
-    "IMPORT",
-    "FORWARD",
-];
+const MODES: [&str; 5] = ["READWRITE", "READONLY", "READONLY_OVERRIDE", "IMPORT", "FORWARD"];
 
 /// A context's own setting is addressed as the subject with the empty name, `:.ctx:`.
 fn is_context(name: &str, bare: &str) -> bool {
@@ -657,9 +526,7 @@ fn config(method: &str, call: &Call, state: &mut State, name: &str) -> Answer {
         },
         "PUT" => {
             let mut stored = call.body.clone();
-            let level = stored
-                .as_object_mut()
-                .and_then(|it| it.remove("compatibility"));
+            let level = stored.as_object_mut().and_then(|it| it.remove("compatibility"));
             if let Some(level) = level {
                 if !LEVELS.iter().any(|it| level == *it) {
                     let known = LEVELS.map(str::to_lowercase).join(", ");
@@ -711,10 +578,7 @@ fn mode(method: &str, call: &Call, state: &mut State, name: &str) -> Answer {
         "PUT" => {
             let wanted = call.body["mode"].as_str().unwrap_or_default();
             if !MODES.contains(&wanted) {
-                return refuse(
-                    42204,
-                    "Invalid mode. Valid values are READWRITE, READONLY, IMPORT",
-                );
+                return refuse(42204, "Invalid mode. Valid values are READWRITE, READONLY, IMPORT");
             }
             if wanted == "IMPORT" && occupied && !call.flag("force") {
                 return refuse(42205, "Cannot import since found existing subjects");
@@ -733,11 +597,7 @@ fn mode(method: &str, call: &Call, state: &mut State, name: &str) -> Answer {
 pub(super) fn escape(segment: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let each = segment.bytes().map(|byte| {
-        if plain(byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
     });
     each.collect()
 }

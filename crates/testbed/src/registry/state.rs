@@ -37,7 +37,7 @@ pub(super) struct Version {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Schema {
-    pub(super) schema_type: String,
+    pub(super) kind: String,
     pub(super) text: String,
     pub(super) references: Vec<Value>,
     pub(super) metadata: Option<Value>,
@@ -46,10 +46,7 @@ pub(super) struct Schema {
 
 impl State {
     pub(super) fn new(options: &Options) -> Self {
-        let first = Context {
-            next_id: options.first_id.unwrap_or(1),
-            ..Context::default()
-        };
+        let first = Context { next_id: options.first_id.unwrap_or(1), ..Context::default() };
         Self {
             contexts: [(".".to_owned(), first)].into(),
             immutable_mode: options.immutable_mode,
@@ -65,22 +62,13 @@ impl State {
 impl Default for Context {
     fn default() -> Self {
         let (schemas, subjects) = Default::default();
-        Self {
-            next_id: 1,
-            schemas,
-            subjects,
-            config: None,
-            mode: None,
-        }
+        Self { next_id: 1, schemas, subjects, config: None, mode: None }
     }
 }
 
 impl Subject {
     pub(super) fn live(&self) -> impl DoubleEndedIterator<Item = (u32, Version)> {
-        self.versions
-            .iter()
-            .filter(|(_, it)| !it.deleted)
-            .map(|(&number, &it)| (number, it))
+        self.versions.iter().filter(|(_, it)| !it.deleted).map(|(&number, &it)| (number, it))
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -91,7 +79,7 @@ impl Subject {
 impl Schema {
     /// Whether a registry takes the two for one schema: text apart from layout, and all the rest.
     pub(super) fn equals(&self, other: &Self) -> bool {
-        self.schema_type == other.schema_type
+        self.kind == other.kind
             && self.canonical() == other.canonical()
             && self.references == other.references
             && self.metadata == other.metadata
@@ -100,7 +88,7 @@ impl Schema {
 
     fn canonical(&self) -> String {
         match serde_json::from_str::<Value>(&self.text) {
-            Ok(json) if self.schema_type != "PROTOBUF" => json.to_string(),
+            Ok(json) if self.kind != "PROTOBUF" => json.to_string(),
             _ => self.text.split_whitespace().collect::<Vec<_>>().join(" "),
         }
     }
@@ -108,18 +96,13 @@ impl Schema {
     /// What makes the text no schema of its type.
     pub(super) fn flaw(&self) -> Option<String> {
         let parsed = serde_json::from_str::<Value>(&self.text);
-        match self.schema_type.as_str() {
+        match self.kind.as_str() {
             "AVRO" => match parsed {
                 Ok(Value::Object(fields)) if fields.contains_key("type") => None,
                 Ok(Value::String(_) | Value::Array(_)) => None,
-                _ => Some(format!(
-                    "Invalid schema of type AVRO, details: {}",
-                    self.text
-                )),
+                _ => Some(format!("Invalid schema of type AVRO, details: {}", self.text)),
             },
-            "JSON" => parsed
-                .err()
-                .map(|it| format!("Invalid schema of type JSON, details: {it}")),
+            "JSON" => parsed.err().map(|it| format!("Invalid schema of type JSON, details: {it}")),
             "PROTOBUF" if self.text.contains("message") || self.text.contains("enum") => None,
             "PROTOBUF" => Some("Invalid schema of type PROTOBUF, details: no message".to_owned()),
             other => Some(format!("Invalid schema type {other}")),

@@ -63,12 +63,7 @@ impl MapFile {
         } else {
             self.contexts.get(context)
         };
-        IdMap::new(
-            pairs
-                .into_iter()
-                .flatten()
-                .map(|(&source, &target)| (source, target)),
-        )
+        IdMap::new(pairs.into_iter().flatten().map(|(&source, &target)| (source, target)))
     }
 }
 
@@ -94,9 +89,7 @@ impl<'de> Visitor<'de> for EitherForm {
         while let Some(key) = from.next_key::<String>()? {
             if key.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
                 if !seen.is_empty() {
-                    return Err(A::Error::custom(format_args!(
-                        "id {key} stands beside `mapping`"
-                    )));
+                    return Err(A::Error::custom(format_args!("id {key} stands beside `mapping`")));
                 }
                 insert(&mut file.mapping, &key, from.next_value()?)?;
                 continue;
@@ -111,10 +104,8 @@ impl<'de> Visitor<'de> for EitherForm {
                 "mapping" => file.mapping = from.next_value::<Pairs>()?.0,
                 "contexts" => {
                     let contexts: BTreeMap<String, Pairs> = from.next_value()?;
-                    file.contexts = contexts
-                        .into_iter()
-                        .map(|(name, Pairs(p))| (name, p))
-                        .collect();
+                    file.contexts =
+                        contexts.into_iter().map(|(name, Pairs(p))| (name, p)).collect();
                 }
                 "source" => file.source = from.next_value()?,
                 "target" => file.target = from.next_value()?,
@@ -122,9 +113,7 @@ impl<'de> Visitor<'de> for EitherForm {
                 "created_at" => file.created_at = from.next_value()?,
                 _ => {
                     let known = "ids, or mapping, contexts, source, target, subjects, created_at";
-                    return Err(A::Error::custom(format_args!(
-                        "unknown key `{key}`; {known}"
-                    )));
+                    return Err(A::Error::custom(format_args!("unknown key `{key}`; {known}")));
                 }
             }
             seen.push(key);
@@ -167,9 +156,7 @@ fn insert<E: serde::de::Error>(
     let digits = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     let source = key.parse().ok().filter(|&id: &u32| digits && id <= MAX_ID);
     let Some(source) = source else {
-        return Err(E::custom(format_args!(
-            "`{key}` is not a schema id (0 to {MAX_ID})"
-        )));
+        return Err(E::custom(format_args!("`{key}` is not a schema id (0 to {MAX_ID})")));
     };
     match pairs.insert(source, target) {
         None => Ok(()),
@@ -212,12 +199,8 @@ mod tests {
         let file = MapFile {
             mapping: [(1, 100)].into(),
             contexts: [(".ctx1".to_owned(), [(1, 7)].into())].into(),
-            source: Some(Registry {
-                url: "http://source".to_owned(),
-            }),
-            target: Some(Registry {
-                url: "http://target".to_owned(),
-            }),
+            source: Some(Registry { url: "http://source".to_owned() }),
+            target: Some(Registry { url: "http://target".to_owned() }),
             subjects: [(1, vec!["orders-value".to_owned()])].into(),
             created_at: Some("2026-04-06T00:00:00Z".to_owned()),
         };
@@ -227,52 +210,22 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_its_line() {
         let cases = [
-            (
-                "{\"1\": 2,\n\"1\": 3}",
-                "schema id 1 is given twice at line 2",
-            ),
-            (
-                "{\"1\": 2,\n\"-1\": 3}",
-                "`-1` is not a schema id (0 to 2147483647) at line 2",
-            ),
+            ("{\"1\": 2,\n\"1\": 3}", "schema id 1 is given twice at line 2"),
+            ("{\"1\": 2,\n\"-1\": 3}", "`-1` is not a schema id (0 to 2147483647) at line 2"),
             ("{\"1\": 2,\n\"x\": 3}", "`x` is not a schema id at line 2"),
-            (
-                "{\"1\":\n2147483648}",
-                "2147483648 is not a schema id (0 to 2147483647) at line 2",
-            ),
-            (
-                "{\"1\":\n-2}",
-                "-2 is not a schema id (0 to 2147483647) at line 2",
-            ),
-            (
-                "{\"1\":\n\"2\"}",
-                "\"2\" is not a schema id (0 to 2147483647) at line 2",
-            ),
-            (
-                "{\"2147483648\": 1}",
-                "`2147483648` is not a schema id (0 to 2147483647) at line 1",
-            ),
+            ("{\"1\":\n2147483648}", "2147483648 is not a schema id (0 to 2147483647) at line 2"),
+            ("{\"1\":\n-2}", "-2 is not a schema id (0 to 2147483647) at line 2"),
+            ("{\"1\":\n\"2\"}", "\"2\" is not a schema id (0 to 2147483647) at line 2"),
+            ("{\"2147483648\": 1}", "`2147483648` is not a schema id (0 to 2147483647) at line 1"),
             ("{\"mapping\":{},\n\"maping\":{}}", "unknown key `maping`"),
-            (
-                "{\"mapping\":{},\n\"mapping\":{}}",
-                "`mapping` is given twice at line 2",
-            ),
-            (
-                "{\"mapping\":{\"3\":1,\n\"3\":1}}",
-                "schema id 3 is given twice at line 2",
-            ),
-            (
-                "{\"mapping\":{},\n\"3\":1}",
-                "id 3 stands beside `mapping` at line 2",
-            ),
+            ("{\"mapping\":{},\n\"mapping\":{}}", "`mapping` is given twice at line 2"),
+            ("{\"mapping\":{\"3\":1,\n\"3\":1}}", "schema id 3 is given twice at line 2"),
+            ("{\"mapping\":{},\n\"3\":1}", "id 3 stands beside `mapping` at line 2"),
             ("{\"1\": 2", "EOF while parsing an object at line 1"),
         ];
         for (json, message) in cases {
             let error = MapFile::parse(json).unwrap_err().to_string();
-            assert!(
-                error.starts_with(message),
-                "{json}\n gave: {error}\n not: {message}"
-            );
+            assert!(error.starts_with(message), "{json}\n gave: {error}\n not: {message}");
         }
     }
 }

@@ -23,11 +23,7 @@ impl IdMap {
         let pairs: HashMap<u32, u32> = pairs.into_iter().collect();
         // At most eight slots for each id in use, so that a few high ids can't take gigabytes.
         let reach = ALWAYS_DENSE.max(u32::try_from(pairs.len() * 8).unwrap_or(u32::MAX));
-        let size = pairs
-            .keys()
-            .filter(|&&id| id < reach)
-            .max()
-            .map_or(0, |&id| id as usize + 1);
+        let size = pairs.keys().filter(|&&id| id < reach).max().map_or(0, |&id| id as usize + 1);
         let mut dense = vec![NONE; size].into_boxed_slice();
         let mut sparse = HashMap::new();
         let length = pairs.len();
@@ -37,11 +33,7 @@ impl IdMap {
                 None => _ = sparse.insert(source, target),
             }
         }
-        Self {
-            dense,
-            sparse,
-            length,
-        }
+        Self { dense, sparse, length }
     }
 
     /// The target's id for `source`.
@@ -57,20 +49,10 @@ impl IdMap {
 
     /// All pairs, by source id.
     pub fn pairs(&self) -> Vec<(u32, u32)> {
-        let dense = self
-            .dense
-            .iter()
-            .enumerate()
-            .filter(|&(_, &target)| target != NONE);
-        let mut pairs: Vec<_> = dense
-            .map(|(source, &target)| (source as u32, target))
-            .collect();
+        let dense = self.dense.iter().enumerate().filter(|&(_, &target)| target != NONE);
+        let mut pairs: Vec<_> = dense.map(|(source, &target)| (source as u32, target)).collect();
         let start = pairs.len();
-        pairs.extend(
-            self.sparse
-                .iter()
-                .map(|(&source, &target)| (source, target)),
-        );
+        pairs.extend(self.sparse.iter().map(|(&source, &target)| (source, target)));
         pairs[start..].sort_unstable();
         pairs
     }
@@ -113,10 +95,7 @@ mod tests {
     fn one_high_id_takes_no_gigabytes() {
         let map = IdMap::new([(1, 2), (MAX_ID, 7)]);
         assert!(map.dense.len() <= 2);
-        assert_eq!(
-            (map.target(MAX_ID), map.target(MAX_ID - 1)),
-            (Some(7), None)
-        );
+        assert_eq!((map.target(MAX_ID), map.target(MAX_ID - 1)), (Some(7), None));
     }
 
     proptest! {

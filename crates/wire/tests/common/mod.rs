@@ -19,13 +19,7 @@ pub struct Plain {
 impl Plain {
     pub fn new(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
         let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
-        Self {
-            timestamp_delta: 0,
-            offset_delta: 0,
-            key,
-            value,
-            headers: vec![],
-        }
+        Self { timestamp_delta: 0, offset_delta: 0, key, value, headers: vec![] }
     }
 
     pub fn header(mut self, name: &[u8], value: &[u8]) -> Self {
@@ -85,11 +79,7 @@ pub fn encode(shape: &Shape, records: &[Plain]) -> Vec<u8> {
     codec::compress(shape.codec, &plain, original, &mut payload);
 
     let last = records.last().map_or(0, |it| it.offset_delta);
-    let latest = records
-        .iter()
-        .map(|it| it.timestamp_delta)
-        .max()
-        .unwrap_or(0);
+    let latest = records.iter().map(|it| it.timestamp_delta).max().unwrap_or(0);
     let number = Codec::ALL.iter().position(|&it| it == shape.codec).unwrap() as i16;
     let mut out = Vec::new();
     out.extend(shape.base_offset.to_be_bytes());
@@ -121,13 +111,8 @@ pub fn decode(bytes: &[u8]) -> Vec<Plain> {
     let batch = Batch::parse(bytes).unwrap();
     assert!(batch.crc_matches());
     let mut payload = Vec::new();
-    codec::decompress(
-        batch.header.codec().unwrap(),
-        batch.payload(),
-        1 << 26,
-        &mut payload,
-    )
-    .unwrap();
+    codec::decompress(batch.header.codec().unwrap(), batch.payload(), 1 << 26, &mut payload)
+        .unwrap();
     let mut records = Records::new(&payload, batch.header.count);
     let mut out = Vec::new();
     while let Some(record) = records.next_record().unwrap() {
@@ -186,12 +171,7 @@ pub fn records() -> impl Strategy<Value = Vec<Plain>> {
 }
 
 pub fn shape() -> impl Strategy<Value = Shape> {
-    (
-        prop::sample::select(&Codec::ALL[..]),
-        any::<i64>(),
-        any::<(i64, i16, i32)>(),
-        any::<bool>(),
-    )
+    (prop::sample::select(&Codec::ALL[..]), any::<i64>(), any::<(i64, i16, i32)>(), any::<bool>())
         .prop_map(|(codec, base_offset, producer, xerial)| Shape {
             codec,
             base_offset,

@@ -1,41 +1,43 @@
-//! Runs the real binaries in a folder of their own.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+//! The real binaries, run in a folder of their own with settings files as users write them.
+//!
+//! For tests: what fails here panics with what the binary said.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
-use testbed::Process;
+
+use crate::{Process, bins};
 
 /// A folder with settings files; gone when dropped.
+#[derive(Debug)]
 pub struct Workshop {
     folder: TempDir,
 }
 
 impl Workshop {
+    /// An empty folder.
     pub fn new() -> Self {
-        Self {
-            folder: TempDir::new().unwrap(),
-        }
+        Self { folder: TempDir::new().expect("there is a temporary folder") }
     }
 
+    /// A path in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
+    /// Writes a file into it.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("the temporary folder can be written");
         path
     }
 
     /// `storage:` of a folder in this one.
     pub fn storage(&self) -> String {
-        format!(
-            "{{ backend: filesystem, path: {} }}",
-            self.path("store").display()
-        )
+        format!("{{ backend: filesystem, path: {} }}", self.path("store").display())
     }
 
     /// A backup of one cluster and registry.
@@ -84,18 +86,10 @@ impl Workshop {
         let bootstrap = Self::bootstrap_of(&mut process);
         let metrics = process.wait_for(|line| word_after(line, "metrics are at http://"));
         let admin = metrics.trim_end_matches("/metrics").to_owned();
-        let proxy = RunningProxy {
-            process,
-            bootstrap,
-            admin,
-        };
+        let proxy = RunningProxy { process, bootstrap, admin };
         let deadline = Instant::now() + Duration::from_secs(30);
         while proxy.get("/readyz").0 != 200 {
-            assert!(
-                Instant::now() < deadline,
-                "never ready:\n{}",
-                proxy.process.output()
-            );
+            assert!(Instant::now() < deadline, "never ready:\n{}", proxy.process.output());
             std::thread::sleep(Duration::from_millis(20));
         }
         proxy
@@ -103,9 +97,9 @@ impl Workshop {
 
     /// Starts the proxy, whether its target answers or not.
     pub fn start_proxy(&self, settings: &Path) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_schema-proxy"));
+        let mut command = Command::new(bins::path("schema-proxy"));
         command.arg("--config").arg(settings);
-        Process::start(&mut command, &self.path("proxy.log")).unwrap()
+        Process::start(&mut command, &self.path("proxy.log")).expect("the proxy starts")
     }
 
     /// Where clients bootstrap.
@@ -119,10 +113,20 @@ fn word_after(line: &str, marker: &str) -> Option<String> {
     Some(rest.split([',', ' ']).next()?.to_owned())
 }
 
+impl Default for Workshop {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A proxy process; it ends when dropped.
+#[derive(Debug)]
 pub struct RunningProxy {
+    /// The process.
     pub process: Process,
+    /// Where clients bootstrap.
     pub bootstrap: String,
+    /// Host and port of the admin port.
     pub admin: String,
 }
 
@@ -130,17 +134,17 @@ impl RunningProxy {
     /// GET on the admin port: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(&self.admin).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
+        let mut stream = std::net::TcpStream::connect(&self.admin).expect("the admin port is open");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
+            .expect("the admin port reads");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        stream.read_to_string(&mut answer).expect("the admin port answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer has a head");
         (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head.split(' ')
+                .nth(1)
+                .and_then(|it| it.parse().ok())
+                .expect("an HTTP answer has a status"),
             body.to_owned(),
         )
     }
@@ -148,36 +152,36 @@ impl RunningProxy {
     /// The value of a metric without labels.
     pub fn metric(&self, name: &str) -> u64 {
         let (_, text) = self.get("/metrics");
-        let line = text
-            .lines()
-            .find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
+        let line = text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
             .parse()
-            .unwrap()
+            .expect("metrics are numbers")
     }
 }
 
 /// Runs `kafka-backup` to its end.
 pub fn kafka_backup(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kafka-backup"))
+    Command::new(bins::path("kafka-backup"))
         .args(arguments)
         .env("NO_COLOR", "1")
         .output()
-        .unwrap()
+        .expect("it starts")
 }
 
+/// What it printed.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What it logged.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Runs a command with one settings file and wants it to succeed; gives its JSON.
-pub fn done(command: &str, settings: &Path) -> serde_json::Value {
-    let settings = settings.to_str().unwrap();
+pub fn done(command: &str, settings: &Path) -> Value {
+    let settings = settings.to_str().expect("temporary paths are UTF-8");
     let output = kafka_backup(&[command, "--config", settings, "--format", "json"]);
     assert!(output.status.success(), "{command}: {}", stderr(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&output.stdout).expect("`--format json` prints JSON")
 }
