@@ -151,15 +151,11 @@ async fn a_migration_into_a_registry_that_can_not_keep_ids() {
     }
     let old = source_registry().await;
     let (from, to, apicurio) = (Kafka::start(1), Kafka::start(1), Apicurio::start());
+    let client = registry::Client::new(&registry::Settings::new(&apicurio.url())).unwrap();
     for number in 0..10 {
-        let taken = json!({ "schema": format!("{{\"type\":\"enum\",\"name\":\"T{number}\",\"symbols\":[\"A\"]}}") });
-        let status = Command::new("curl")
-            .args(["-sf", "-o", "/dev/null", "-X", "POST", "-d", &taken.to_string()])
-            .args(["-H", "Content-Type: application/vnd.schemaregistry.v1+json"])
-            .arg(format!("{}/subjects/taken-{number}/versions", apicurio.url()))
-            .status()
-            .unwrap();
-        assert!(status.success());
+        let text = format!("{{\"type\":\"enum\",\"name\":\"T{number}\",\"symbols\":[\"A\"]}}");
+        let taken = serde_json::from_value(json!({ "schema": text })).unwrap();
+        client.register(&format!("taken-{number}"), &taken).await.unwrap();
     }
     assert_eq!(clients_py(&["produce", &from.bootstrap(), &old.url(), "before"]).trim(), "300");
 
