@@ -7,11 +7,12 @@ use app::SettingsError;
 use artifact::Store;
 use artifact::store::{Bucket, BucketSettings, Folder};
 use kafka::Cluster;
+use registry::client::{OAuth, Retry};
 use registry::{Auth, Client};
 
 use crate::exit::Failure;
 use crate::settings::Servers;
-use crate::settings::job::{Backend, SchemaRegistry, Storage, Urls};
+use crate::settings::job::{AuthKind, Backend, SchemaRegistry, Storage};
 
 /// The cluster behind `bootstrap_servers`.
 pub(crate) fn cluster(file: &Path, section: &str, servers: &Servers) -> Result<Cluster, Failure> {
@@ -74,22 +75,61 @@ pub(crate) async fn store_at(place: &str) -> Result<Arc<dyn Store>, Failure> {
 
 /// The registry of the `schema_registry` section.
 pub(crate) fn registry(file: &Path, settings: &SchemaRegistry) -> Result<Client, Failure> {
-    let urls = match &settings.url {
-        Urls::One(url) => vec![url.clone()],
-        Urls::Several(urls) => urls.clone(),
-    };
-    let auth = match &settings.auth {
-        None => Auth::None,
-        Some(basic) => {
-            let (username, password) = (basic.username.clone(), basic.password.guarded());
-            Auth::Basic { username, password }
-        }
-    };
+    let retry = &settings.retry;
+    let tls = &settings.tls;
     let settings = registry::Settings {
-        urls,
-        auth,
+        urls: settings.url.to_vec(),
+        auth: auth(file, settings)?,
+        ca_certificates: pem(file, "ca_cert", tls.ca_cert.as_deref())?,
+        client_certificate: pem(file, "client_cert", tls.client_cert.as_deref())?,
+        client_key: pem(file, "client_key", tls.client_key.as_deref())?.map(Into::into),
         requests_per_second: settings.rate_limit.requests_per_second,
+        retry: Retry {
+            max_attempts: retry.max_attempts,
+            initial_backoff: retry.initial_backoff.0,
+            max_backoff: retry.max_backoff.0,
+        },
         ..registry::Settings::new("")
     };
     Client::new(&settings).map_err(|why| SettingsError::new(file, why).into())
+}
+
+fn auth(file: &Path, settings: &SchemaRegistry) -> Result<Auth, Failure> {
+    let Some(auth) = &settings.auth else { return Ok(Auth::None) };
+    let missing = |key: &str| {
+        let kind = format!("{:?}", auth.kind).to_lowercase();
+        SettingsError::new(file, format!("schema_registry.auth: `{key}` is missing for {kind}"))
+    };
+    Ok(match auth.kind {
+        AuthKind::Basic => Auth::Basic {
+            username: auth.username.clone().ok_or_else(|| missing("username"))?,
+            password: auth.password.as_ref().ok_or_else(|| missing("password"))?.guarded(),
+        },
+        AuthKind::Mtls => {
+            if settings.tls.client_cert.is_none() || settings.tls.client_key.is_none() {
+                let why = "schema_registry.tls: mtls needs `client_cert` and `client_key`";
+                return Err(SettingsError::new(file, why).into());
+            }
+            Auth::None
+        }
+        AuthKind::Oauth => Auth::OAuth(OAuth {
+            token_url: auth.token_url.clone().ok_or_else(|| missing("token_url"))?,
+            client_id: auth.client_id.clone().ok_or_else(|| missing("client_id"))?,
+            client_secret: auth
+                .client_secret
+                .as_ref()
+                .ok_or_else(|| missing("client_secret"))?
+                .guarded(),
+            scope: auth.scope.clone(),
+        }),
+    })
+}
+
+fn pem(file: &Path, key: &str, path: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let read = std::fs::read_to_string(path);
+    let fail = |why| {
+        SettingsError::new(file, format!("schema_registry.tls.{key}: {}: {why}", path.display()))
+    };
+    Ok(Some(read.map_err(fail)?))
 }

@@ -5,17 +5,18 @@
 //! schemas were listed.
 
 mod partition;
+mod patterns;
 mod schemas;
-mod selection;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use artifact::manifest::{FORMAT_VERSION, RegistryPart, Topic};
 use artifact::{Backup, Manifest, layout};
 use kafka::{Cluster, Isolation};
 
-pub use selection::{Selection, SelectionError};
+pub use patterns::{PatternError, Selection};
 
 /// What to capture.
 #[derive(Debug)]
@@ -23,7 +24,51 @@ pub struct Plan {
     /// The topics; `None` for schemas only.
     pub topics: Option<TopicsPlan>,
     /// The registry, where there is one.
-    pub registry: Option<registry::Client>,
+    pub schemas: Option<SchemasPlan>,
+}
+
+/// Which schemas.
+#[derive(Debug)]
+pub struct SchemasPlan {
+    /// The source.
+    pub client: registry::Client,
+    /// Which of its subjects, by their names with context.
+    pub subjects: Selection,
+    /// Only these types, where given; references may be of any.
+    pub schema_types: Option<BTreeSet<String>>,
+    /// Which versions.
+    pub versions: Versions,
+    /// Soft-deleted versions too, marked so.
+    pub include_soft_deleted: bool,
+    /// Pull referenced subjects in although no pattern names them.
+    pub include_references: bool,
+    /// The same for what Protobuf schemas import.
+    pub include_protobuf_dependencies: bool,
+}
+
+impl SchemasPlan {
+    /// Every live version of every subject.
+    pub fn all(client: registry::Client) -> Self {
+        let subjects = Selection::new(&["*".to_owned()], &[]).expect("`*` is a pattern");
+        Self {
+            client,
+            subjects,
+            schema_types: None,
+            versions: Versions::All,
+            include_soft_deleted: false,
+            include_references: true,
+            include_protobuf_dependencies: true,
+        }
+    }
+}
+
+/// Which versions of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// All of them.
+    All,
+    /// The latest live one, and those that others reference.
+    Latest,
 }
 
 /// Which topics, and how.
@@ -111,8 +156,8 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
         Some(topics) => Some((topics, topics::snapshot(topics).await?)),
         None => None,
     };
-    let schema_registry = match &plan.registry {
-        Some(client) => Some(capture_registry(client, backup).await?),
+    let schema_registry = match &plan.schemas {
+        Some(plan) => Some(capture_registry(plan, backup).await?),
         None => None,
     };
     let (cluster_id, topics) = match snapshot {
@@ -136,8 +181,8 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
     Ok(manifest)
 }
 
-async fn capture_registry(client: &registry::Client, backup: &Backup) -> Result<RegistryPart> {
-    let captured = schemas::capture(client, backup).await?;
+async fn capture_registry(plan: &SchemasPlan, backup: &Backup) -> Result<RegistryPart> {
+    let captured = schemas::capture(plan, backup).await?;
     let manifest = backup.put_json(layout::REGISTRY_MANIFEST, &captured).await?;
     let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
     Ok(RegistryPart { manifest, subjects_count, schemas_count })

@@ -41,7 +41,7 @@ pub(crate) async fn snapshot(plan: &TopicsPlan) -> Result<Snapshot> {
     }
     let mut topics = BTreeMap::new();
     for (name, found) in metadata.topics {
-        if !plan.selection.selects(&name, found.internal) {
+        if !plan.selection.selects_topic(&name, found.internal) {
             continue;
         }
         let partitions: Vec<i32> = found.leaders.keys().copied().collect();

@@ -135,7 +135,8 @@ fn backup_plan(source: &World) -> Result<backup::Plan> {
         fetch_max_bytes: 4 << 20,
         isolation: Isolation::ReadCommitted,
     };
-    Ok(backup::Plan { topics: Some(topics), registry: Some(registry(source)?) })
+    let schemas = backup::SchemasPlan::all(registry(source)?);
+    Ok(backup::Plan { topics: Some(topics), schemas: Some(schemas) })
 }
 
 fn restore_plan(target: &World) -> Result<restore::Plan> {

@@ -251,7 +251,7 @@ async fn schema(registry: &Client, id: u32) -> Result<Schema> {
     let mut references = Vec::new();
     for reference in &found.references {
         let version =
-            registry.version(&reference.subject, u32::try_from(reference.version)?).await?;
+            registry.version(&reference.subject, u32::try_from(reference.version)?, false).await?;
         let (kind, text) = (version.schema.schema_type, version.schema.schema);
         references.push(Schema { kind, text, references: Vec::new() });
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::manifest::{ObjectSum, RegistryManifest};
+use artifact::manifest::{ObjectSum, RegistryManifest, VersionKey};
 use artifact::{Backup, layout};
-use registry::model::{Version, context};
-use registry::{Client, Schema};
+use registry::model::{Version, context, qualify};
+use registry::{Client, Reference};
 use serde::Deserialize;
 use serde_json::Value;
 use wire::id_map::{DEFAULT_CONTEXT, MapFile, Registry};
@@ -26,7 +26,7 @@ pub(crate) async fn restore(
 ) -> Result<(Vec<RestoredSchema>, MapFile)> {
     let client = &plan.client;
     let there: BTreeSet<String> = client.subjects(false).await?.into_iter().collect();
-    let mut target = Target { client, late_configs: Vec::new() };
+    let mut target = Target { client, late_configs: Vec::new(), numbers: BTreeMap::new() };
     if there.is_empty() {
         // A registry that is in use keeps its own global level and mode.
         let settings: Settings = read(backup, manifest, layout::GLOBAL_CONFIG).await?;
@@ -39,7 +39,9 @@ pub(crate) async fn restore(
         modes.extend(settings.mode.map(|mode| (subject.name.clone(), mode)));
     }
 
+    let referenced = referenced(backup, manifest).await?;
     let mut restored = Vec::with_capacity(manifest.dependency_order.len());
+    let mut to_delete = Vec::new();
     let mut map = MapFile {
         source: Some(Registry { url: manifest.url.clone() }),
         target: Some(Registry { url: client.url() }),
@@ -47,9 +49,18 @@ pub(crate) async fn restore(
         ..MapFile::default()
     };
     for key in &manifest.dependency_order {
-        let version: Version =
+        let mut version: Version =
             read(backup, manifest, &layout::version(&key.subject, key.version)).await?;
-        let (target_id, existed) = target.register(&version).await?;
+        target.renumber(&mut version);
+        let needs_number = version.deleted || referenced.contains(key);
+        let registered = target.register(&version, needs_number).await?;
+        let target_id = registered.id;
+        if let Some(number) = registered.version {
+            if version.deleted && !registered.existed {
+                to_delete.push((key.subject.clone(), number));
+            }
+            target.numbers.insert(key.clone(), number);
+        }
         learn(&mut map, &version, target_id)?;
         if !plan.rewrite_ids && version.id != target_id {
             let (subject, source_id) = (version.subject, version.id);
@@ -60,11 +71,15 @@ pub(crate) async fn restore(
             version: version.version,
             source_id: version.id,
             target_id,
-            existed,
+            existed: registered.existed,
         });
     }
     for (subject, config) in std::mem::take(&mut target.late_configs) {
         client.set_config(subject.as_deref(), &config).await?;
+    }
+    // After all that references them is there: a registry takes no reference to a deleted version.
+    for (subject, version) in to_delete.into_iter().rev() {
+        client.delete_version(&subject, version).await?;
     }
     // Last, because a mode can forbid to register.
     if client.mode(None).await?.is_some() {
@@ -75,10 +90,39 @@ pub(crate) async fn restore(
     Ok((restored, map))
 }
 
+/// The versions that others reference: only their numbers in the target matter.
+async fn referenced(backup: &Backup, manifest: &RegistryManifest) -> Result<BTreeSet<VersionKey>> {
+    let mut referenced = BTreeSet::new();
+    for key in &manifest.dependency_order {
+        let version: Version =
+            read(backup, manifest, &layout::version(&key.subject, key.version)).await?;
+        for reference in &version.schema.references {
+            referenced.extend(key_of(reference, &version.subject));
+        }
+    }
+    Ok(referenced)
+}
+
+/// `None` for the latest version, whichever it is.
+fn key_of(reference: &Reference, by: &str) -> Option<VersionKey> {
+    let version = u32::try_from(reference.version).ok()?;
+    Some(VersionKey { subject: qualify(&reference.subject, context(by)), version })
+}
+
 struct Target<'a> {
     client: &'a Client,
     /// Configs that the target takes only once the subject is there (Apicurio).
     late_configs: Vec<(Option<String>, Value)>,
+    /// Versions that others reference, and their numbers in the target: gaps close there.
+    numbers: BTreeMap<VersionKey, u32>,
+}
+
+/// What became of a version.
+struct Registered {
+    id: u32,
+    /// Its number in the target, where it was asked for.
+    version: Option<u32>,
+    existed: bool,
 }
 
 impl Target<'_> {
@@ -93,19 +137,28 @@ impl Target<'_> {
         }
     }
 
-    /// The version's id in the target, and whether it was there already.
-    async fn register(&self, version: &Version) -> Result<(u32, bool)> {
-        let schema: &Schema = &version.schema;
-        let fail = |why| Error::Registration {
-            subject: version.subject.clone(),
-            version: version.version,
-            why,
-        };
-        if let Some(found) = self.client.lookup(&version.subject, schema).await.map_err(fail)? {
-            return Ok((found.id, true));
+    /// Points references at the target's version numbers.
+    fn renumber(&self, version: &mut Version) {
+        let by = &version.subject;
+        for reference in &mut version.schema.references {
+            let number = key_of(reference, by).and_then(|key| self.numbers.get(&key));
+            if let Some(&number) = number {
+                reference.version = number as i32;
+            }
         }
-        let id = self.client.register(&version.subject, schema).await.map_err(fail)?;
-        Ok((id, false))
+    }
+
+    async fn register(&self, version: &Version, needs_number: bool) -> Result<Registered> {
+        let (client, subject, schema) = (self.client, &version.subject, &version.schema);
+        let fail =
+            |why| Error::Registration { subject: subject.clone(), version: version.version, why };
+        let lookup = async || client.lookup(subject, schema, version.deleted).await.map_err(fail);
+        if let Some(found) = lookup().await? {
+            return Ok(Registered { id: found.id, version: Some(found.version), existed: true });
+        }
+        let id = client.register(subject, schema).await.map_err(fail)?;
+        let number = if needs_number { lookup().await?.map(|it| it.version) } else { None };
+        Ok(Registered { id, version: number, existed: false })
     }
 }
 

@@ -32,6 +32,9 @@ enum Command {
         /// The settings file
         #[arg(long)]
         config: PathBuf,
+        /// Leave the topics out; no Kafka cluster is needed
+        #[arg(long)]
+        schemas_only: bool,
     },
     /// Restore an artefact: schemas, id map, records
     Restore {
@@ -71,7 +74,9 @@ async fn main() -> ExitCode {
     let format = arguments.format;
     logging::start(arguments.log_format.into(), "info");
     exit::report(match arguments.command {
-        Command::Backup { config } => commands::backup::run(&config, format).await,
+        Command::Backup { config, schemas_only } => {
+            commands::backup::run(&config, schemas_only, format).await
+        }
         Command::Restore { config } => commands::restore::run(&config, format).await,
         Command::Describe { path, backup_id } => {
             commands::describe::run(&path, &backup_id, format).await

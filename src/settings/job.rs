@@ -1,8 +1,10 @@
 //! `backup.yaml` and `restore.yaml`.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use app::settings::Span;
 use app::{Secret, SettingsError};
 use serde::{Deserialize, Serialize};
 
@@ -184,25 +186,49 @@ pub struct SchemaRegistry {
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Its address, or several that are tried in order.
-    pub url: Urls,
+    pub url: OneOrMany,
     /// Who we are.
     pub auth: Option<Auth>,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Only schemas of these types.
+    pub schema_types: Option<BTreeSet<SchemaType>>,
+    /// What concerns Protobuf alone.
+    #[serde(default)]
+    pub protobuf: Protobuf,
+    /// Which schemas to back up.
+    #[serde(default)]
+    pub backup: RegistryBackup,
     /// The most requests.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// When to ask again.
+    #[serde(default)]
+    pub retry: Retry,
     /// How to restore schemas.
     #[serde(default)]
     pub restore: RegistryRestore,
 }
 
-/// One address or several.
+/// One string or several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Urls {
+pub enum OneOrMany {
     /// One.
     One(String),
     /// Several.
-    Several(Vec<String>),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn to_vec(&self) -> Vec<String> {
+        match self {
+            Self::One(it) => vec![it.clone()],
+            Self::Many(them) => them.clone(),
+        }
+    }
 }
 
 /// Who we are to the registry.
@@ -212,10 +238,18 @@ pub struct Auth {
     /// How we show it.
     #[serde(rename = "type")]
     pub kind: AuthKind,
-    /// The user.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
+    /// The user, for `basic`.
+    pub username: Option<String>,
+    /// The password, for `basic`.
+    pub password: Option<Secret>,
+    /// Where tokens come from, for `oauth`.
+    pub token_url: Option<String>,
+    /// Who asks for a token.
+    pub client_id: Option<String>,
+    /// And proves it with this.
+    pub client_secret: Option<Secret>,
+    /// What the token is for.
+    pub scope: Option<String>,
 }
 
 /// How we show who we are.
@@ -224,6 +258,97 @@ pub struct Auth {
 pub enum AuthKind {
     /// HTTP basic.
     Basic,
+    /// The client certificate under `tls`.
+    Mtls,
+    /// OAuth 2.0 client credentials (RFC 6749, 4.4).
+    Oauth,
+}
+
+/// Certificates, PEM.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Who may have signed the registry's certificate; without it, the system's authorities.
+    pub ca_cert: Option<PathBuf>,
+    /// Our certificate.
+    pub client_cert: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
+}
+
+/// A schema's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum SchemaType {
+    /// Avro.
+    Avro,
+    /// JSON Schema.
+    Json,
+    /// Protocol Buffers.
+    Protobuf,
+}
+
+impl SchemaType {
+    /// As the API writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avro => "AVRO",
+            Self::Json => "JSON",
+            Self::Protobuf => "PROTOBUF",
+        }
+    }
+}
+
+/// What concerns Protobuf alone.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protobuf {
+    /// Pull imported subjects in although no pattern names them.
+    pub include_dependencies: bool,
+}
+
+impl Default for Protobuf {
+    fn default() -> Self {
+        Self { include_dependencies: true }
+    }
+}
+
+/// Which schemas to back up.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryBackup {
+    /// These subjects.
+    pub subjects: OneOrMany,
+    /// But not these.
+    pub exclude: Vec<String>,
+    /// Soft-deleted versions too.
+    pub include_soft_deleted: bool,
+    /// Which versions of them.
+    pub include_versions: IncludeVersions,
+    /// Pull referenced subjects in although no pattern names them.
+    pub include_references: bool,
+}
+
+impl Default for RegistryBackup {
+    fn default() -> Self {
+        Self {
+            subjects: OneOrMany::One("*".to_owned()),
+            exclude: Vec::new(),
+            include_soft_deleted: false,
+            include_versions: IncludeVersions::All,
+            include_references: true,
+        }
+    }
+}
+
+/// Which versions of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncludeVersions {
+    /// All of them.
+    All,
+    /// The latest one, and those that others reference.
+    Latest,
 }
 
 /// The most requests to the registry.
@@ -237,6 +362,30 @@ pub struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         Self { requests_per_second: NonZeroU32::new(25).expect("25 is not zero") }
+    }
+}
+
+/// When to ask again after a reset, a timeout, 429 or 5xx.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// How often to ask in all.
+    pub max_attempts: usize,
+    /// The first wait; each further one is twice as long.
+    pub initial_backoff: Span,
+    /// The longest wait.
+    pub max_backoff: Span,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let registry::client::Retry { max_attempts, initial_backoff, max_backoff } =
+            registry::client::Retry::default();
+        Self {
+            max_attempts,
+            initial_backoff: Span(initial_backoff),
+            max_backoff: Span(max_backoff),
+        }
     }
 }
 

@@ -5,9 +5,10 @@ mod nearest;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a settings file is refused: one line that names the file, the place and the remedy.
@@ -107,6 +108,34 @@ impl Serialize for Secret {
     }
 }
 
+/// A length of time as people write it: `200ms`, `10s`, `5m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let span = match (number.parse(), unit) {
+            (Ok(number), "ms") => Duration::from_millis(number),
+            (Ok(number), "s") => Duration::from_secs(number),
+            (Ok(number), "m") if number < 1 << 40 => Duration::from_secs(number * 60),
+            _ => {
+                let why = format_args!("`{text}` is no length of time such as 200ms, 10s or 5m");
+                return Err(D::Error::custom(why));
+            }
+        };
+        Ok(Self(span))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +154,8 @@ mod tests {
         list: Vec<String>,
         #[serde(default)]
         password: Option<Secret>,
+        #[serde(default)]
+        wait: Option<Span>,
     }
 
     #[derive(Debug, PartialEq, Deserialize, Serialize)]
@@ -148,12 +179,13 @@ mod tests {
     #[test]
     fn variables_reach_every_kind_of_value() {
         let yaml = "name: \"x-${TRICKY}-${NONE:-d}${EMPTY}\"\nport: ${PORT}\non: ${YES}\n\
-                    kind: ${KIND}\nlist: [\"${PORT}\", plain]\npassword: '$${NONE} $5'";
+                    kind: ${KIND}\nlist: [\"${PORT}\", plain]\npassword: '$${NONE} $5'\nwait: 200ms";
         let sample = sample(yaml).unwrap();
         // What a variable holds is a value: neither YAML nor expanded again.
         assert_eq!(sample.name, "x-a: b # ${PORT} \"'-d");
         assert_eq!((sample.port, sample.on), (Some(9092), true));
         assert_eq!(sample.kind, Some(Kind::Second));
+        assert_eq!(sample.wait, Some(Span(Duration::from_millis(200))));
         assert_eq!(sample.list, ["9092", "plain"]);
         assert_eq!(sample.password.unwrap().expose(), "${NONE} $5");
     }
@@ -165,12 +197,13 @@ mod tests {
             (
                 "name: a\nxyzzy: 1",
                 Some((2, 1)),
-                "unknown key `xyzzy`; known here: name, port, on, kind, list, password",
+                "unknown key `xyzzy`; known here: name, port, on, kind, list, password, wait",
             ),
             ("name: a\nport: ${NOPE}", Some((2, 7)), "environment variable `NOPE` is not set"),
             ("name: \"${NOPE}\"", Some((1, 7)), "environment variable `NOPE` is not set"),
             ("name: ${PORT", Some((1, 7)), "`${` without its `}`"),
             ("port: 1", None, "`name` is missing"),
+            ("name: a\nwait: 5h", Some((2, 7)), "`5h` is no length of time"),
         ];
         for (yaml, place, message) in cases {
             let (found, why) = sample(yaml).unwrap_err();

@@ -130,12 +130,14 @@ pub struct RegistryManifest {
     pub url: String,
     /// The version that the registry says it has, where it does.
     pub schema_registry_version: Option<String>,
+    /// The id of its cluster, where it tells.
+    pub schema_registry_cluster_id: Option<String>,
     /// When the capture began, RFC 3339.
     pub backup_timestamp: String,
     /// The subjects, by name.
     pub subjects: Vec<Subject>,
-    /// Context to schema id to the file of one version that has it.
-    pub id_mapping: BTreeMap<String, BTreeMap<u32, String>>,
+    /// Schema id to the file of one version that has it.
+    pub id_mapping: IdMapping,
     /// All versions, each after those that it references.
     pub dependency_order: Vec<VersionKey>,
     /// How many subjects.
@@ -146,6 +148,30 @@ pub struct RegistryManifest {
     pub not_offered: Vec<String>,
     /// Size and checksum of every other object of this part, by its place in the backup.
     pub objects: BTreeMap<String, ObjectSum>,
+}
+
+/// Schema id to file: of the only context, or by context where there are several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum IdMapping {
+    /// Id to file.
+    One(BTreeMap<String, String>),
+    /// Context to id to file.
+    ByContext(BTreeMap<String, BTreeMap<String, String>>),
+}
+
+impl IdMapping {
+    /// The default context alone needs no name.
+    pub fn new(mut by_context: BTreeMap<String, BTreeMap<String, String>>) -> Self {
+        match by_context.remove(".") {
+            Some(default) if by_context.is_empty() => Self::One(default),
+            None if by_context.is_empty() => Self::One(BTreeMap::new()),
+            default => {
+                by_context.extend(default.map(|ids| (".".to_owned(), ids)));
+                Self::ByContext(by_context)
+            }
+        }
+    }
 }
 
 /// One subject in the registry's manifest.
@@ -168,6 +194,9 @@ pub struct SubjectVersion {
     pub version: u32,
     /// Its schema id.
     pub id: u32,
+    /// Whether it is soft-deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
     /// Its file.
     pub schema_file: String,
 }

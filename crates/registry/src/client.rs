@@ -7,12 +7,14 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use governor::DefaultDirectRateLimiter;
 use governor::Quota;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Certificate, Identity, Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use crate::oauth::OAuth;
+use crate::oauth::Tokens;
 use crate::{Error, Result, Schema, Version};
 
 /// How to reach a registry.
@@ -22,6 +24,12 @@ pub struct Settings {
     pub urls: Vec<String>,
     /// Who we are.
     pub auth: Auth,
+    /// Who may have signed the registry's certificate, PEM; `None` for the system's authorities.
+    pub ca_certificates: Option<String>,
+    /// Our certificate, PEM.
+    pub client_certificate: Option<String>,
+    /// Its key, PEM.
+    pub client_key: Option<SecretString>,
     /// The most requests in one second, retries included.
     pub requests_per_second: NonZeroU32,
     /// When to try again.
@@ -42,6 +50,8 @@ pub enum Auth {
         /// The password.
         password: SecretString,
     },
+    /// A bearer token by client credentials.
+    OAuth(OAuth),
 }
 
 /// When to try again after a reset, a timeout, 429 or 5xx.
@@ -77,6 +87,9 @@ impl Settings {
         Self {
             urls: vec![url.to_owned()],
             auth: Auth::None,
+            ca_certificates: None,
+            client_certificate: None,
+            client_key: None,
             requests_per_second: REQUESTS_PER_SECOND,
             retry: Retry::default(),
             timeout: Duration::from_secs(30),
@@ -89,9 +102,17 @@ impl Settings {
 pub struct Client {
     http: reqwest::Client,
     urls: Vec<Url>,
-    auth: Auth,
+    auth: Arc<Credentials>,
     limiter: Arc<DefaultDirectRateLimiter>,
     retry: Retry,
+}
+
+/// What goes with each request.
+#[derive(Debug)]
+enum Credentials {
+    None,
+    Basic { username: String, password: SecretString },
+    Tokens(Tokens),
 }
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -103,7 +124,7 @@ impl Client {
         if urls.is_empty() {
             return Err(Error::Settings("schema_registry.url names no registry".to_owned()));
         }
-        let http = reqwest::Client::builder()
+        let http = tls(reqwest::Client::builder(), settings)?
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
             .user_agent(concat!("kafka-backup/", env!("CARGO_PKG_VERSION")))
@@ -111,8 +132,13 @@ impl Client {
             .map_err(|why| Error::Settings(format!("no HTTP client: {}", innermost(&why))))?;
         let limiter =
             DefaultDirectRateLimiter::direct(Quota::per_second(settings.requests_per_second));
-        let (auth, retry) = (settings.auth.clone(), settings.retry);
-        Ok(Self { http, urls, auth, limiter: Arc::new(limiter), retry })
+        let auth = match settings.auth.clone() {
+            Auth::None => Credentials::None,
+            Auth::Basic { username, password } => Credentials::Basic { username, password },
+            Auth::OAuth(oauth) => Credentials::Tokens(Tokens::new(oauth)),
+        };
+        let (auth, limiter) = (Arc::new(auth), Arc::new(limiter));
+        Ok(Self { http, urls, auth, limiter, retry: settings.retry })
     }
 
     /// The address, without credentials.
@@ -126,14 +152,22 @@ impl Client {
         self.get(&["subjects"], &query).await
     }
 
-    /// The numbers of a subject's live versions, ascending.
-    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>> {
-        self.get(&["subjects", subject, "versions"], &[]).await
+    /// The numbers of a subject's versions, ascending; soft-deleted ones too where asked for.
+    /// `None` where it has none.
+    pub async fn versions(&self, subject: &str, deleted: bool) -> Result<Option<Vec<u32>>> {
+        let query = [("deleted", deleted.to_string())];
+        if_set(self.get(&["subjects", subject, "versions"], &query).await)
     }
 
-    /// One version of a subject.
-    pub async fn version(&self, subject: &str, version: u32) -> Result<Version> {
-        self.get(&["subjects", subject, "versions", &version.to_string()], &[]).await
+    /// One version of a subject; a soft-deleted one only where `deleted` is set.
+    pub async fn version(&self, subject: &str, version: u32, deleted: bool) -> Result<Version> {
+        let path = ["subjects", subject, "versions", &version.to_string()];
+        self.get(&path, &[("deleted", deleted.to_string())]).await
+    }
+
+    /// The contexts, `.` being the default one. `None` where the registry has no such thing.
+    pub async fn contexts(&self) -> Result<Option<Vec<String>>> {
+        if_set(self.get(&["contexts"], &[]).await)
     }
 
     /// A schema by its id in the default context.
@@ -163,6 +197,12 @@ impl Client {
         Ok(answer.map(|it| it.version))
     }
 
+    /// The id of the registry's cluster, where it tells.
+    pub async fn cluster_id(&self) -> Result<Option<String>> {
+        let answer: Option<ServerId> = if_set(self.get(&["v1", "metadata", "id"], &[]).await)?;
+        Ok(answer.and_then(|it| it.id.as_str().map(str::to_owned)))
+    }
+
     /// Registers a schema and gives its id. The same schema again gives the same id.
     ///
     /// No version is sent: a registry would store it as metadata, which makes another schema of it.
@@ -172,10 +212,23 @@ impl Client {
         Ok(answer.id)
     }
 
-    /// The version of the subject that has this schema, `None` where it has none.
-    pub async fn lookup(&self, subject: &str, schema: &Schema) -> Result<Option<Version>> {
-        let answer = self.send(Method::POST, &["subjects", subject], &[], &json!(schema)).await;
-        if_set(answer)
+    /// The version of the subject that has this schema, `None` where it has none. Soft-deleted
+    /// versions count only where `deleted` is set.
+    pub async fn lookup(
+        &self,
+        subject: &str,
+        schema: &Schema,
+        deleted: bool,
+    ) -> Result<Option<Version>> {
+        let query = [("deleted", deleted.to_string())];
+        if_set(self.send(Method::POST, &["subjects", subject], &query, &json!(schema)).await)
+    }
+
+    /// Soft-deletes a version.
+    pub async fn delete_version(&self, subject: &str, version: u32) -> Result<()> {
+        let path = ["subjects", subject, "versions", &version.to_string()];
+        self.ask::<Value>(Method::DELETE, &path, &[], None).await?;
+        Ok(())
     }
 
     /// Sets a subject's config, or the global one, as [`Self::config`] gave it.
@@ -256,13 +309,34 @@ impl Client {
     ) -> Result<(String, String)> {
         let mut last = None;
         for base in &self.urls {
-            self.limiter.until_ready().await;
-            match self.once(base, method, path, query, body).await {
+            match self.authorized(base, method, path, query, body).await {
                 Err(error @ Error::Unreachable { .. }) => last = Some(error),
                 answer => return answer,
             }
         }
         Err(last.expect("there is one address at least"))
+    }
+
+    /// With a token, where we have those: a refused one is renewed once.
+    async fn authorized(
+        &self,
+        base: &Url,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<(String, String)> {
+        let Credentials::Tokens(tokens) = &*self.auth else {
+            return self.once(base, method, path, query, body, None).await;
+        };
+        let token = tokens.token(&self.http).await?;
+        let answer = self.once(base, method, path, query, body, Some(&token)).await;
+        if !matches!(answer, Err(Error::Unauthorized { status: 401, .. })) {
+            return answer;
+        }
+        tokens.refused(&token).await;
+        let token = tokens.token(&self.http).await?;
+        self.once(base, method, path, query, body, Some(&token)).await
     }
 
     async fn once(
@@ -272,7 +346,9 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
         body: Option<&Value>,
+        token: Option<&SecretString>,
     ) -> Result<(String, String)> {
+        self.limiter.until_ready().await;
         let mut url = base.clone();
         url.path_segments_mut()
             .expect("parse() took http and https only, which have paths")
@@ -283,8 +359,11 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.http.request(method.clone(), url).header("Accept", CONTENT_TYPE);
-        if let Auth::Basic { username, password } = &self.auth {
+        if let Credentials::Basic { username, password } = &*self.auth {
             request = request.basic_auth(username, Some(password.expose_secret()));
+        }
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
         }
         if let Some(body) = body {
             request = request.header("Content-Type", CONTENT_TYPE).body(body.to_string());
@@ -325,6 +404,12 @@ struct ServerVersion {
     version: String,
 }
 
+/// A string, or in some versions an object with more.
+#[derive(Deserialize)]
+struct ServerId {
+    id: Value,
+}
+
 #[derive(Deserialize)]
 struct Registered {
     id: u32,
@@ -346,7 +431,31 @@ fn if_set<T>(answer: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn parse(url: &str) -> Result<Url> {
+fn tls(mut builder: reqwest::ClientBuilder, settings: &Settings) -> Result<reqwest::ClientBuilder> {
+    let fail =
+        |key: &str, why: String| Error::Settings(format!("schema_registry.tls.{key}: {why}"));
+    if let Some(pem) = &settings.ca_certificates {
+        let certificates = Certificate::from_pem_bundle(pem.as_bytes())
+            .map_err(|why| fail("ca_cert", innermost(&why)))?;
+        if certificates.is_empty() {
+            return Err(fail("ca_cert", "there is no certificate in it".to_owned()));
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    match (&settings.client_certificate, &settings.client_key) {
+        (None, None) => Ok(builder),
+        (Some(certificate), Some(key)) => {
+            let pem = format!("{certificate}\n{}", key.expose_secret());
+            let identity = Identity::from_pem(pem.as_bytes())
+                .map_err(|why| fail("client_cert and client_key", innermost(&why)))?;
+            Ok(builder.identity(identity))
+        }
+        (Some(_), None) => Err(fail("client_key", "it is missing beside client_cert".to_owned())),
+        (None, Some(_)) => Err(fail("client_cert", "it is missing beside client_key".to_owned())),
+    }
+}
+
+pub(crate) fn parse(url: &str) -> Result<Url> {
     match Url::parse(url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         Ok(url) => {
@@ -358,7 +467,7 @@ fn parse(url: &str) -> Result<Url> {
 }
 
 /// The address without a user, a password and a query.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // These fail only on addresses that can't have credentials in the first place.
     let _ = url.set_username("");
@@ -377,7 +486,7 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 /// The cause at the bottom says most: "Connection refused", not "error sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

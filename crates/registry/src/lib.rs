@@ -5,6 +5,7 @@ pub mod client;
 mod error;
 pub mod graph;
 pub mod model;
+mod oauth;
 
 pub use client::{Auth, Client, Settings};
 pub use error::{Error, Result};

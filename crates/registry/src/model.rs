@@ -47,6 +47,9 @@ pub struct Version {
     /// The same in every registry (since 8.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guid: Option<String>,
+    /// Whether it is soft-deleted; registries tell since 8.x, backups always do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
     /// The schema.
     #[serde(flatten)]
     pub schema: Schema,
@@ -69,6 +72,20 @@ pub fn context(subject: &str) -> &str {
         .unwrap_or(".")
 }
 
+/// A reference without a context means the context of the schema that has it.
+pub fn qualify(subject: &str, context: &str) -> String {
+    if context == "." || subject.starts_with(":.") {
+        subject.to_owned()
+    } else {
+        format!(":{context}:{subject}")
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn avro() -> String {
     "AVRO".to_owned()
 }
@@ -87,6 +104,8 @@ mod tests {
         assert_eq!(context(":.ctx1:orders-value"), ".ctx1");
         assert_eq!(context(":.:orders-value"), ".");
         assert_eq!(context(":odd"), ".");
+        assert_eq!(qualify("a", ".ctx1"), ":.ctx1:a");
+        assert_eq!(qualify(":.:a", ".ctx1"), ":.:a");
     }
 
     #[test]

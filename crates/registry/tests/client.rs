@@ -41,12 +41,12 @@ async fn subjects_versions_configs_and_modes() {
     let id = client.register(odd, &schema("\"string\"")).await.unwrap();
     assert_eq!(client.register(odd, &schema("\"string\"")).await.unwrap(), id);
     assert_eq!(client.subjects(false).await.unwrap(), [odd]);
-    assert_eq!(client.versions(odd).await.unwrap(), [1]);
-    let version = client.version(odd, 1).await.unwrap();
+    assert_eq!(client.versions(odd, false).await.unwrap(), Some(vec![1]));
+    let version = client.version(odd, 1, false).await.unwrap();
     assert_eq!((version.id, version.subject.as_str()), (id, odd));
-    assert_eq!(client.lookup(odd, &schema("\"string\"")).await.unwrap(), Some(version));
-    assert_eq!(client.lookup(odd, &schema("\"int\"")).await.unwrap(), None);
-    assert_eq!(client.lookup("none", &schema("\"int\"")).await.unwrap(), None);
+    assert_eq!(client.lookup(odd, &schema("\"string\""), false).await.unwrap(), Some(version));
+    assert_eq!(client.lookup(odd, &schema("\"int\""), false).await.unwrap(), None);
+    assert_eq!(client.lookup("none", &schema("\"int\""), false).await.unwrap(), None);
 
     assert_eq!(client.config(Some(odd)).await.unwrap(), None);
     let config = json!({ "compatibilityLevel": "FULL" });
@@ -70,7 +70,7 @@ async fn what_passes_is_tried_again_and_what_does_not_is_not() {
     assert_eq!(registry.seen().len(), 6);
     registry.inject([]);
 
-    let error = client.version("none", 1).await.unwrap_err();
+    let error = client.version("none", 1, false).await.unwrap_err();
     assert_eq!(error.code(), Some(40401));
     assert_eq!(registry.seen().len(), 7);
 }

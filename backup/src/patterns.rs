@@ -1,7 +1,9 @@
+//! Names that are meant: as they are, as globs, or as regular expressions after a `~`.
+
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 
-/// Which names are meant: globs, or regular expressions after a `~`.
+/// Which names are meant.
 #[derive(Debug)]
 pub struct Selection {
     include: Vec<Pattern>,
@@ -11,7 +13,7 @@ pub struct Selection {
 /// A pattern that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("pattern `{pattern}`: {why}")]
-pub struct SelectionError {
+pub struct PatternError {
     pattern: String,
     why: String,
 }
@@ -26,7 +28,7 @@ enum Pattern {
 
 impl Selection {
     /// Everything that an `include` names and no `exclude` does.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, SelectionError> {
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         let parse = |patterns: &[String]| -> Result<Vec<_>, _> {
             patterns.iter().map(|it| Pattern::new(it)).collect()
         };
@@ -34,13 +36,18 @@ impl Selection {
     }
 
     /// Whether the name is meant.
+    pub fn selects(&self, name: &str) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|it| it.matches(name));
+        any(&self.include) && !any(&self.exclude)
+    }
+
+    /// Whether the topic is meant.
     ///
     /// Kafka's own topics (`__consumer_offsets`) and a registry's (`_schemas`) are meant only by
     /// their whole name: `*` is not a wish to restore them into another cluster.
-    pub fn selects(&self, name: &str, internal: bool) -> bool {
+    pub fn selects_topic(&self, name: &str, internal: bool) -> bool {
         let own = internal || name.starts_with("__") || name == "_schemas";
-        let included = |it: &Pattern| it.matches(name) && (!own || matches!(it, Pattern::Name(_)));
-        self.include.iter().any(included) && !self.exclude.iter().any(|it| it.matches(name))
+        self.selects(name) && (!own || self.exact_names().any(|it| it == name))
     }
 
     /// The names that are asked for to the letter.
@@ -53,8 +60,8 @@ impl Selection {
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Self, SelectionError> {
-        let fail = |why: String| SelectionError { pattern: text.to_owned(), why };
+    fn new(text: &str) -> Result<Self, PatternError> {
+        let fail = |why: String| PatternError { pattern: text.to_owned(), why };
         if let Some(regex) = text.strip_prefix('~') {
             // The whole name, as a glob means it too.
             let regex = Regex::new(&format!("^(?:{regex})$"));
@@ -90,20 +97,20 @@ mod tests {
     fn globs_names_and_expressions() {
         let some = selection(&["orders-*", "~pay(ments|outs)", "users"], &["*-test"]);
         for name in ["orders-eu", "payments", "payouts", "users"] {
-            assert!(some.selects(name, false), "{name}");
+            assert!(some.selects(name), "{name}");
         }
         for name in ["orders-test", "repayments", "users2", "x"] {
-            assert!(!some.selects(name, false), "{name}");
+            assert!(!some.selects(name), "{name}");
         }
     }
 
     #[test]
     fn internal_topics_want_their_whole_name() {
         let all = selection(&["*"], &[]);
-        assert!(all.selects("_underscore", false));
-        assert!(!all.selects("__consumer_offsets", true));
-        assert!(!all.selects("_schemas", false));
-        assert!(selection(&["_schemas"], &[]).selects("_schemas", false));
+        assert!(all.selects_topic("_underscore", false));
+        assert!(!all.selects_topic("__consumer_offsets", true));
+        assert!(!all.selects_topic("_schemas", false));
+        assert!(selection(&["_schemas"], &[]).selects_topic("_schemas", false));
     }
 
     #[test]
