@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use registry::client::Retry;
+use registry::client::{OAuth, Retry};
 use registry::{Auth, Client, Error, Schema, Settings};
 use serde_json::json;
 use testbed::EmbeddedRegistry;
-use testbed::registry::{Fault, Options};
+use testbed::registry::{Fault, OAuthOptions, Options};
 
 fn settings(url: &str) -> Settings {
     Settings {
@@ -98,6 +98,32 @@ async fn credentials_are_sent_and_never_shown() {
     let error = wrong.subjects(false).await.unwrap_err().to_string();
     assert!(error.contains("refused the credentials (HTTP 401)"), "{error}");
     assert!(!error.contains("hunter") && !format!("{wrong:?}").contains("hunter"));
+}
+
+#[tokio::test]
+async fn tokens_are_kept_and_renewed_when_they_are_refused() {
+    let client = ("me".to_owned(), "hunter2".to_owned());
+    let oauth = Some(OAuthOptions { client, requests_per_token: 3 });
+    let registry = EmbeddedRegistry::start(Options { oauth, ..Options::default() }).await.unwrap();
+    let with = |secret: &str| {
+        let auth = Auth::OAuth(OAuth {
+            token_url: format!("{}/token", registry.url()),
+            client_id: "me".to_owned(),
+            client_secret: secret.to_owned().into(),
+            scope: Some("schemas".to_owned()),
+        });
+        Client::new(&Settings { auth, ..settings(&registry.url()) }).unwrap()
+    };
+    let client = with("hunter2");
+    for _ in 0..7 {
+        client.subjects(false).await.unwrap();
+    }
+    let asked = registry.seen().iter().filter(|it| it.path == "/token").count();
+    assert_eq!(asked, 3, "one token for every three requests");
+
+    let error = with("hunter3").subjects(false).await.unwrap_err().to_string();
+    assert!(error.contains("/token refused the credentials (HTTP 401)"), "{error}");
+    assert!(!error.contains("hunter"), "{error}");
 }
 
 #[tokio::test]

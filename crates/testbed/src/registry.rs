@@ -33,6 +33,17 @@ pub struct Options {
     pub apicurio: bool,
     /// The first id to give out.
     pub first_id: Option<u32>,
+    /// An OAuth token endpoint at `/token` that wants these, and tokens on all other requests.
+    pub oauth: Option<OAuthOptions>,
+}
+
+/// How tokens are given out and taken.
+#[derive(Debug, Clone)]
+pub struct OAuthOptions {
+    /// Client id and secret.
+    pub client: (String, String),
+    /// A token is refused after this many requests.
+    pub requests_per_token: u32,
 }
 
 /// A fault to answer with instead of the truth.
@@ -67,6 +78,14 @@ struct Shared {
     state: Mutex<State>,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    tokens: Mutex<Tokens>,
+}
+
+/// Tokens are numbers; the last one that was given out is good.
+#[derive(Debug, Default)]
+struct Tokens {
+    last: u32,
+    requests: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,6 +102,7 @@ impl EmbeddedRegistry {
             options,
             faults: Mutex::default(),
             seen: Mutex::default(),
+            tokens: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, task })
@@ -107,12 +127,17 @@ impl EmbeddedRegistry {
 
     /// Registers a schema directly and gives its id; panics where the registry refuses.
     pub fn register(&self, subject: &str, schema: &Value) -> u32 {
-        let body = schema.to_string();
         let path = format!("/subjects/{}/versions", routes::escape(subject));
-        let call = Call::new("POST", &path, body.as_bytes());
-        let (status, answer) = routes::answer(&call, &mut lock(&self.shared.state));
-        assert_eq!(status, 200, "{subject}: {answer}");
+        let answer = self.call("POST", &path, schema);
         answer["id"].as_u64().expect("a registration answers with an id") as u32
+    }
+
+    /// Does directly what a request would do; panics where the registry refuses.
+    pub fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let call = Call::new(method, path, body.to_string().as_bytes());
+        let (status, answer) = routes::answer(&call, &mut lock(&self.shared.state));
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
     }
 }
 
@@ -158,6 +183,11 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
             return json_response(401, &json!({ "error_code": 401, "message": "Unauthorized" }));
         }
     }
+    if let Some(oauth) = &shared.options.oauth
+        && let Some(answer) = authorize(oauth, &request, &mut lock(&shared.tokens))
+    {
+        return answer;
+    }
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return json_response(400, &json!({ "error_code": 400, "message": "cut off" })),
@@ -165,6 +195,30 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
     let call = Call::new(&method, &path, &body);
     let (status, answer) = routes::answer(&call, &mut lock(&shared.state));
     json_response(status, &answer)
+}
+
+/// A token, or a refusal; `None` lets the request pass.
+fn authorize(
+    oauth: &OAuthOptions,
+    request: &Request<Incoming>,
+    tokens: &mut Tokens,
+) -> Option<Response<Full<Bytes>>> {
+    let sent = request.headers().get(AUTHORIZATION).map(|it| it.as_bytes().to_vec());
+    let refused = || Some(json_response(401, &json!({ "error_code": 401, "message": "no" })));
+    if request.uri().path() == "/token" {
+        let (id, secret) = &oauth.client;
+        let wanted = format!("Basic {}", base64(format!("{id}:{secret}").as_bytes()));
+        if sent.as_deref() != Some(wanted.as_bytes()) {
+            return refused();
+        }
+        (tokens.last, tokens.requests) = (tokens.last + 1, 0);
+        let token = format!("token-{}", tokens.last);
+        return Some(json_response(200, &json!({ "access_token": token, "expires_in": 3600 })));
+    }
+    let wanted = format!("Bearer token-{}", tokens.last);
+    tokens.requests += 1;
+    let good = sent.as_deref() == Some(wanted.as_bytes());
+    if good && tokens.requests <= oauth.requests_per_token { None } else { refused() }
 }
 
 fn json_response(status: u16, body: &Value) -> Response<Full<Bytes>> {

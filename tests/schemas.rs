@@ -1,0 +1,325 @@
+//! Registries captured and rebuilt: what is selected, what is pulled in, what comes out.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::registry::Options;
+use testbed::workshop::{Workshop, done, kafka_backup, stderr};
+use testbed::{EmbeddedRegistry, bins};
+
+async fn registry(options: Options) -> EmbeddedRegistry {
+    EmbeddedRegistry::start(options).await.unwrap()
+}
+
+fn record(name: &str, fields: &[&str]) -> Value {
+    let fields: Vec<Value> =
+        fields.iter().map(|it| json!({ "name": it, "type": "int", "default": 0 })).collect();
+    json!({ "schema": json!({ "type": "record", "name": name, "fields": fields }).to_string() })
+}
+
+fn referring(name: &str, to: &str, subject: &str, version: u32) -> Value {
+    let fields = json!([{ "name": "it", "type": to }]);
+    json!({
+        "schema": json!({ "type": "record", "name": name, "fields": fields }).to_string(),
+        "references": [{ "name": to, "subject": subject, "version": version }],
+    })
+}
+
+/// A backup of schemas alone; `more` goes below `schema_registry`.
+fn backup_yaml(shop: &Workshop, registry: &EmbeddedRegistry, more: &str) -> std::path::PathBuf {
+    let (storage, url) = (shop.storage(), registry.url());
+    shop.write(
+        "schemas.yaml",
+        &format!(
+            "mode: backup\nbackup_id: one\nstorage: {storage}\nenterprise:\n  schema_registry:\n    \
+             url: \"{url}\"\n    rate_limit: {{ requests_per_second: 10000 }}\n{more}"
+        ),
+    )
+}
+
+fn restore_yaml(shop: &Workshop, registry: &EmbeddedRegistry) -> std::path::PathBuf {
+    let (storage, url) = (shop.storage(), registry.url());
+    shop.write(
+        "restore.yaml",
+        &format!(
+            "mode: restore\nbackup_id: one\nstorage: {storage}\nenterprise:\n  schema_registry:\n    \
+             url: \"{url}\"\n    rate_limit: {{ requests_per_second: 10000 }}\n    \
+             restore: {{ rewrite_ids: true }}\n"
+        ),
+    )
+}
+
+fn read(shop: &Workshop, object: &str) -> Value {
+    let text = std::fs::read(shop.path("store/one").join(object)).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn names(described: &Value) -> Vec<&str> {
+    let subjects = described["schema_registry"]["subjects"].as_array().unwrap();
+    subjects.iter().map(|it| it["name"].as_str().unwrap()).collect()
+}
+
+/// Two types, three contexts, gaps, soft deletes, configs and modes.
+async fn full_registry() -> EmbeddedRegistry {
+    let registry = registry(Options::default()).await;
+    for fields in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        registry.register("orders-value", &record("Order", fields));
+    }
+    registry.call("DELETE", "/subjects/orders-value/versions/2", &Value::Null);
+    registry.register("gone-value", &record("Gone", &[]));
+    registry.call("DELETE", "/subjects/gone-value", &Value::Null);
+    registry.register(
+        "invoices-value",
+        &json!({ "schemaType": "JSON", "schema": "{\"title\":\"I\"}" }),
+    );
+    registry.register(":.eu:orders-value", &record("EuOrder", &["a"]));
+    registry.register(":.us:common-value", &record("Common", &["a"]));
+    registry.register(":.us:orders-value", &referring("UsOrder", "Common", "common-value", 1));
+    registry.call("PUT", "/config", &json!({ "compatibility": "FULL", "normalize": true }));
+    registry.call("PUT", "/config/orders-value", &json!({ "compatibility": "NONE", "alias": "o" }));
+    registry.call("PUT", "/config/:.eu:", &json!({ "compatibility": "FORWARD" }));
+    registry.call("PUT", "/mode/invoices-value", &json!({ "mode": "READONLY" }));
+    registry
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_the_api_shows_is_in_the_artefact() {
+    let registry = full_registry().await;
+    let shop = Workshop::new();
+    let more = "    backup: { include_soft_deleted: true }\n";
+    let described = done("backup", &backup_yaml(&shop, &registry, more));
+    let all = [
+        ":.eu:orders-value",
+        ":.us:common-value",
+        ":.us:orders-value",
+        "gone-value",
+        "invoices-value",
+        "orders-value",
+    ];
+    assert_eq!(names(&described), all);
+
+    let manifest = read(&shop, "schema-registry/_manifest.json");
+    assert_eq!(manifest["schema_registry_version"], "7.9.9");
+    assert_eq!(manifest["schema_registry_cluster_id"], "testbed");
+    assert_eq!(manifest["not_offered"], json!([]));
+    let mut versions = 0;
+    for subject in manifest["subjects"].as_array().unwrap() {
+        for version in subject["versions"].as_array().unwrap() {
+            let (name, number) = (subject["name"].as_str().unwrap(), &version["version"]);
+            let path = format!("/subjects/{name}/versions/{number}?deleted=true");
+            let mut wanted = registry.call("GET", &path, &Value::Null);
+            let mut found = read(&shop, version["schema_file"].as_str().unwrap());
+            let deleted = found.as_object_mut().unwrap().remove("deleted").is_some();
+            let live =
+                ["gone-value 1", "orders-value 2"].contains(&format!("{name} {number}").as_str());
+            assert_eq!(deleted, live, "{name} {number}");
+            assert_eq!(version["id"], found["id"]);
+            wanted.as_object_mut().unwrap().retain(|_, it| !it.is_null());
+            assert_eq!(found, wanted);
+            versions += 1;
+        }
+    }
+    assert_eq!(manifest["schemas_count"], versions);
+    assert_eq!(versions, 8);
+    // Ids are unique within a context only, so they stand below theirs.
+    assert_eq!(
+        manifest["id_mapping"][".eu"]["1"],
+        "schema-registry/subjects/%3A.eu%3Aorders-value/v1.json"
+    );
+    let global = read(&shop, "schema-registry/_global_config.json");
+    assert_eq!(global["config"], json!({ "compatibilityLevel": "FULL", "normalize": true }));
+    assert_eq!(global["mode"], "READWRITE");
+    assert_eq!(global["contexts"][".eu"]["config"], json!({ "compatibilityLevel": "FORWARD" }));
+    let orders = read(&shop, "schema-registry/subjects/orders-value/_metadata.json");
+    assert_eq!(orders["config"], json!({ "compatibilityLevel": "NONE", "alias": "o" }));
+    let invoices = read(&shop, "schema-registry/subjects/invoices-value/_metadata.json");
+    assert_eq!(invoices["mode"], "READONLY");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_without_modes_is_recorded_as_such() {
+    let registry = registry(Options { apicurio: true, ..Options::default() }).await;
+    registry.register("a-value", &record("A", &[]));
+    let shop = Workshop::new();
+    done("backup", &backup_yaml(&shop, &registry, ""));
+    let manifest = read(&shop, "schema-registry/_manifest.json");
+    assert_eq!(manifest["not_offered"], json!(["mode"]));
+    // One context needs no name.
+    assert_eq!(manifest["id_mapping"], json!({ "1": "schema-registry/subjects/a-value/v1.json" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_types_and_references_select() {
+    let registry = registry(Options::default()).await;
+    registry.register("common-address-value", &record("Address", &["a"]));
+    registry.register("common-address-value", &record("Address", &["a", "b"]));
+    registry.register("orders-eu", &referring("Eu", "Address", "common-address-value", 2));
+    registry.register("orders-test", &record("Test", &[]));
+    registry.register("orders-json", &json!({ "schemaType": "JSON", "schema": "{}" }));
+    registry.register("users", &record("User", &["a"]));
+    registry.register("users", &record("User", &["a", "b"]));
+
+    let cases = [
+        (
+            "    backup: { subjects: [\"orders-*\"], exclude: [\"*-test\"] }\n",
+            vec!["common-address-value", "orders-eu", "orders-json"],
+        ),
+        ("    schema_types: [JSON]\n", vec!["orders-json"]),
+        (
+            "    schema_types: [AVRO]\n    backup: { subjects: orders-* }\n",
+            vec!["common-address-value", "orders-eu", "orders-test"],
+        ),
+        ("    backup: { subjects: \"~user.\" }\n", vec!["users"]),
+    ];
+    for (more, wanted) in cases {
+        let shop = Workshop::new();
+        let described = done("backup", &backup_yaml(&shop, &registry, more));
+        assert_eq!(names(&described), wanted, "{more}");
+    }
+
+    let shop = Workshop::new();
+    let more = "    backup: { include_versions: latest, subjects: [users, orders-eu] }\n";
+    let described = done("backup", &backup_yaml(&shop, &registry, more));
+    let versions: Vec<&Value> = described["schema_registry"]["subjects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["versions"])
+        .collect();
+    assert_eq!(versions, [&json!([2]), &json!([1]), &json!([2])]);
+
+    let shop = Workshop::new();
+    let more = "    backup: { subjects: orders-eu, include_references: false }\n";
+    let file = backup_yaml(&shop, &registry, more);
+    let refused = kafka_backup(&["backup", "--config", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = stderr(&refused);
+    assert!(text.contains("Reference to subject 'common-address-value' not found"), "{text}");
+    assert!(text.contains("referenced by orders-eu version 1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_close_in_the_target_and_references_follow() {
+    let source = registry(Options::default()).await;
+    source.register("common", &record("Common", &["a"]));
+    source.register("common", &record("Common", &["a", "b"]));
+    source.call("DELETE", "/subjects/common/versions/1", &Value::Null);
+    source.call("DELETE", "/subjects/common/versions/1?permanent=true", &Value::Null);
+    let id = source.register("orders", &referring("Order", "Common", "common", 2));
+    let target = registry(Options { first_id: Some(40), ..Options::default() }).await;
+    let shop = Workshop::new();
+    done("backup", &backup_yaml(&shop, &source, ""));
+    let restored = done("restore", &restore_yaml(&shop, &target));
+    assert_eq!(restored["schemas"][1]["source_id"], id);
+    let order = target.call("GET", "/subjects/orders/versions/1", &Value::Null);
+    assert_eq!(order["references"][0]["version"], 1, "version 2 of the source is 1 in the target");
+
+    // Once more: nothing is new, and the map is the same.
+    let again = done("restore", &restore_yaml(&shop, &target));
+    assert!(again["schemas"].as_array().unwrap().iter().all(|it| it["existed"] == true), "{again}");
+    let map = read(&shop, "id-map.json");
+    assert_eq!(map["mapping"], json!({ "2": 40, "3": 41 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soft_deleted_versions_come_back_soft_deleted() {
+    let source = full_registry().await;
+    let target = registry(Options { first_id: Some(100), ..Options::default() }).await;
+    let shop = Workshop::new();
+    let more = "    backup: { include_soft_deleted: true }\n";
+    done("backup", &backup_yaml(&shop, &source, more));
+    for _ in 0..2 {
+        let restored = done("restore", &restore_yaml(&shop, &target));
+        assert_eq!(restored["schemas"].as_array().unwrap().len(), 8);
+        for path in [
+            "/subjects",
+            "/subjects?deleted=true",
+            "/subjects?deletedOnly=true",
+            "/subjects/orders-value/versions",
+            "/subjects/orders-value/versions?deleted=true",
+            "/config/orders-value",
+            "/mode/invoices-value",
+        ] {
+            let (there, here) =
+                (source.call("GET", path, &Value::Null), target.call("GET", path, &Value::Null));
+            assert_eq!(here, there, "{path}");
+        }
+    }
+}
+
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// Kills the backup at random moments: what is left is told apart, and the next run completes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_backup_is_unfinished_and_the_next_one_complete() {
+    let registry = registry(Options::default()).await;
+    for number in 0..60 {
+        registry.register(&format!("s{number}"), &record(&format!("R{number}"), &["a"]));
+    }
+    let mut seed = 0x2545_f491_4f6c_dd1d;
+    let mut unfinished = 0;
+    for _ in 0..12 {
+        let shop = Workshop::new();
+        let file = backup_yaml(&shop, &registry, "");
+        // Slow enough to be hit at every stage.
+        let slow = std::fs::read_to_string(&file).unwrap().replace("10000", "400");
+        std::fs::write(&file, &slow).unwrap();
+        let mut child = Command::new(bins::path("kafka-backup"))
+            .args(["backup", "--config", file.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random(&mut seed) % 400));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = shop.path("store");
+        let describe = || {
+            let place = store.to_str().unwrap();
+            kafka_backup(&["describe", "--path", place, "--backup-id", "one", "--format", "json"])
+        };
+        let before = describe();
+        if before.status.success() {
+            continue;
+        }
+        let text = stderr(&before);
+        assert!(text.contains("is unfinished") || text.contains("no backup `one`"), "{text}");
+        unfinished += u32::from(text.contains("is unfinished"));
+        std::fs::write(&file, slow.replace("400", "10000")).unwrap();
+        done("backup", &file);
+        let after: Value = serde_json::from_slice(&describe().stdout).unwrap();
+        assert_eq!(after["schema_registry"]["schemas_count"], 60);
+        assert_eq!(temporary_files(&store), [""; 0].map(std::path::PathBuf::from));
+    }
+    assert!(unfinished > 0, "no kill came in the middle");
+}
+
+fn temporary_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|it| it.unwrap().path());
+    paths
+        .flat_map(|it| if it.is_dir() { temporary_files(&it) } else { vec![it] })
+        .filter(|it| it.extension().is_some_and(|it| it == "tmp"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_alone_need_no_cluster() {
+    let registry = registry(Options::default()).await;
+    registry.register("a-value", &record("A", &[]));
+    let shop = Workshop::new();
+    let dead = format!("127.0.0.1:{}", testbed::free_port());
+    let file = shop.backup_yaml("one", &dead, &registry.url());
+    let arguments = ["backup", "--config", file.to_str().unwrap(), "--schemas-only"];
+    let output = kafka_backup(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(shop.path("store/one/manifest.json").exists());
+}
