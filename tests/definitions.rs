@@ -13,11 +13,11 @@ use wire::shapes;
 fn ours(fields: &[Field], version: i16, out: &mut String) {
     for field in fields.iter().filter(|it| (it.since..=it.until).contains(&version)) {
         match field.kind {
-            Kind::Int(width) => out.push_str(&format!("i{width} ")),
+            Kind::Int(width) => out.extend(["i", &width.to_string(), " "]),
             Kind::Uuid => out.push_str("uuid "),
             Kind::Text => out.push_str("text "),
             Kind::Bytes => out.push_str("bytes "),
-            Kind::Ints(width) => out.push_str(&format!("[i{width}] ")),
+            Kind::Ints(width) => out.extend(["[i", &width.to_string(), "] "]),
             Kind::Texts => out.push_str("[text] "),
             Kind::Array(fields) | Kind::Struct(fields) => {
                 let array = matches!(field.kind, Kind::Array(_));
@@ -64,7 +64,7 @@ fn theirs(fields: &Value, shared: &Value, version: i16, out: &mut String) {
         let kind = field["type"].as_str().unwrap();
         let (kind, array) = kind.strip_prefix("[]").map_or((kind, false), |it| (it, true));
         if let Some(name) = primitive(kind) {
-            out.push_str(&if array { format!("[{name}] ") } else { format!("{name} ") });
+            out.extend(if array { ["[", name, "] "] } else { ["", name, " "] });
             continue;
         }
         let common = shared.as_array().into_iter().flatten().find(|it| it["name"] == kind);

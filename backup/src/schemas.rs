@@ -173,11 +173,10 @@ impl Capture<'_> {
     fn choose(&self, all: &[(u32, bool)], wanted: &Wanted) -> Vec<(u32, bool)> {
         let latest = all.iter().rev().find(|(_, deleted)| !deleted).copied();
         match (wanted, self.plan.versions) {
-            (Wanted::Selected, Versions::All) => all.to_vec(),
+            // Also where only some are referenced: registering those alone would give them other
+            // numbers.
+            (_, Versions::All) => all.to_vec(),
             (Wanted::Selected, Versions::Latest) => latest.into_iter().collect(),
-            // Earlier versions of a referenced subject come along: registering only some would give
-            // the referenced ones other numbers.
-            (Wanted::Referenced(_), Versions::All) => all.to_vec(),
             (Wanted::Referenced(numbers), Versions::Latest) => {
                 let named = |number| numbers.contains(&Some(number));
                 let is_latest = |it| numbers.contains(&None) && Some(it) == latest;
