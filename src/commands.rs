@@ -5,6 +5,7 @@ pub mod config;
 pub mod describe;
 pub mod proxy;
 pub mod restore;
+pub mod validate;
 
 use clap::ValueEnum;
 

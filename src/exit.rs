@@ -12,6 +12,8 @@ pub enum Failure {
     Usage(String),
     /// A check failed before anything was changed: 3.
     Preflight(String),
+    /// It was done, but what was found is not what it should be: 4.
+    Differs(String),
 }
 
 impl Failure {
@@ -21,13 +23,15 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Preflight(_) => 3,
+            Self::Differs(_) => 4,
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Failed(why) | Self::Usage(why) | Self::Preflight(why)) = self;
+        let (Self::Failed(why) | Self::Usage(why) | Self::Preflight(why) | Self::Differs(why)) =
+            self;
         f.write_str(why)
     }
 }

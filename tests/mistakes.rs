@@ -99,7 +99,7 @@ fn settings() {
                 registry.replace("REGISTRY", &dead)
             ),
             1,
-            format!("http://{dead}/v1/metadata/version can't be reached"),
+            format!("http://{dead}/config can't be reached"),
         ),
     ];
     for case in cases {

@@ -204,3 +204,54 @@ async fn without_rewriting_changed_ids_stop_the_restore_before_any_record() {
     assert!(stderr(&output).contains("Set `rewrite_ids: true`"), "{}", stderr(&output));
     assert_eq!(target.kafka.fake().next_offset("orders", 0), None, "no topic was created");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_finds_damage_and_ids_without_a_schema() {
+    let (source, _, id) = two_worlds().await;
+    let from = source.kafka.bootstrap();
+    client::create_topic(&from, "orders", 1).await.unwrap();
+    client::create_topic(&from, "numbers", 1).await.unwrap();
+    let numbers = [Message::new(Some(&7_i64.to_be_bytes()), Some(b"x"))];
+    client::produce(&from, "numbers", Compression::None, &numbers).await.unwrap();
+    for codec in CODECS {
+        let message = Message::new(None, Some(&framed(id, b"payload")));
+        client::produce(&from, "orders", codec, &[message]).await.unwrap();
+    }
+    let shop = Workshop::new();
+    let yaml = shop.backup_yaml("one", &from, &source.registry.url());
+    done("backup", &yaml);
+    let place = shop.path("store");
+    let validate = |id: &str, more: &[&str]| {
+        let arguments = ["validate", "--path", place.to_str().unwrap(), "--backup-id", id];
+        let output = kafka_backup(&[&arguments[..], &["--format", "json"], more].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), json)
+    };
+    assert_eq!(validate("one", &[]).0, 0);
+    let (code, found) = validate("one", &["--deep"]);
+    assert_eq!((code, &found["problems"]), (0, &json!([])));
+    assert_eq!(found["topics"][1]["values"]["captured"], json!({ "2": 5 }));
+    assert_eq!(found["topics"][0]["keys"]["missing"], json!({ "0": 1 }), "a number, not an id");
+
+    // A byte in the middle: the size stays, so only a deep look finds it.
+    let log = place.join("one/topics/orders/0/00000000000000000000.log");
+    let whole = std::fs::read(&log).unwrap();
+    let mut damaged = whole.clone();
+    damaged[100] ^= 1;
+    std::fs::write(&log, &damaged).unwrap();
+    assert_eq!(validate("one", &[]).0, 0);
+    let (code, found) = validate("one", &["--deep"]);
+    assert_eq!(code, 4);
+    assert!(found["problems"][0].as_str().unwrap().contains("its CRC does not match"), "{found}");
+    std::fs::write(&log, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(validate("one", &[]).0, 4);
+    std::fs::write(&log, &whole).unwrap();
+
+    // Records whose schema the registry no longer lists.
+    let lost = [Message::new(None, Some(&framed(77, b"lost")))];
+    client::produce(&from, "orders", Compression::Zstd, &lost).await.unwrap();
+    done("backup", &shop.backup_yaml("two", &from, &source.registry.url()));
+    let (code, found) = validate("two", &["--deep"]);
+    let wanted = "topic orders: 1 values have schema id 77, whose schema is not in the artefact";
+    assert_eq!((code, &found["problems"]), (4, &json!([wanted])));
+}

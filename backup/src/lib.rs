@@ -8,6 +8,7 @@ mod partition;
 mod patterns;
 mod schemas;
 mod topics;
+pub mod validate;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use artifact::layout;
 use kafka::{Isolation, PartitionClient};
 use serde_json::Value;
 
@@ -55,23 +54,12 @@ async fn registry(plan: &RegistryPlan, source: &Source<'_>, failures: &mut Vec<S
 
 /// Every segment is there and has its size; checksums are checked while it is read.
 async fn segments(source: &Source<'_>, failures: &mut Vec<String>) {
-    let store = source.backup.store();
     for topic in &source.manifest.topics {
         for partition in &topic.partitions {
             for segment in &partition.segments {
-                let key =
-                    layout::segment_log(&topic.name, partition.partition, segment.base_offset);
-                let key = source.backup.key(&key);
-                let place = store.place(&key);
-                match store.size(&key).await {
-                    Ok(Some(bytes)) if bytes == segment.bytes => {}
-                    Ok(Some(bytes)) => failures.push(format!(
-                        "{place} is damaged: it has {bytes} bytes where {} were written",
-                        segment.bytes
-                    )),
-                    Ok(None) => failures.push(format!("{place} is damaged: it is missing")),
-                    Err(why) => failures.push(why.to_string()),
-                }
+                let checked =
+                    source.backup.check_size(&topic.name, partition.partition, segment).await;
+                failures.extend(checked.err().map(|why| why.to_string()));
             }
         }
     }

@@ -23,7 +23,7 @@ struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; \
-    3 a preflight check failed, nothing was changed";
+    3 a preflight check failed, nothing was changed; 4 what was found differs";
 
 #[derive(Subcommand)]
 enum Command {
@@ -50,6 +50,18 @@ enum Command {
         /// The backup's id
         #[arg(long)]
         backup_id: String,
+    },
+    /// Check a backup against its manifests
+    Validate {
+        /// A folder, or s3://bucket/prefix
+        #[arg(long)]
+        path: String,
+        /// The backup's id
+        #[arg(long)]
+        backup_id: String,
+        /// Read every record, and look whether its schema is in the backup
+        #[arg(long)]
+        deep: bool,
     },
     /// Work with settings files
     Config {
@@ -80,6 +92,9 @@ async fn main() -> ExitCode {
         Command::Restore { config } => commands::restore::run(&config, format).await,
         Command::Describe { path, backup_id } => {
             commands::describe::run(&path, &backup_id, format).await
+        }
+        Command::Validate { path, backup_id, deep } => {
+            commands::validate::run(&path, &backup_id, deep, format).await
         }
         Command::Config { command: ConfigCommand::Check { config } } => {
             commands::config::check(&config)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{FORMAT_VERSION, Manifest, ObjectSum};
+use crate::manifest::{FORMAT_VERSION, Manifest, ObjectSum, Segment};
 use crate::store::{Store, StoreError};
 use crate::{Error, Result, escape, layout};
 
@@ -85,6 +85,17 @@ impl Backup {
             ObjectSum { bytes: bytes.len() as u64, sha256: escape::hex(&Sha256::digest(&bytes)) };
         self.store.put(&self.key(object), Bytes::from(bytes)).await?;
         Ok(sum)
+    }
+
+    /// Whether a segment is there with its size; its checksum shows when it is read.
+    pub async fn check_size(&self, topic: &str, partition: i32, segment: &Segment) -> Result<()> {
+        let key = self.key(&layout::segment_log(topic, partition, segment.base_offset));
+        let why = match self.store.size(&key).await? {
+            Some(bytes) if bytes == segment.bytes => return Ok(()),
+            Some(bytes) => format!("it has {bytes} bytes where {} were written", segment.bytes),
+            None => "it is missing".to_owned(),
+        };
+        Err(Error::Damaged { place: self.store.place(&key), why })
     }
 
     /// Reads a JSON object and checks it against what its manifest says.

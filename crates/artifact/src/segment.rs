@@ -149,7 +149,8 @@ impl<'a> SegmentReader<'a> {
         Ok(())
     }
 
-    fn damaged(&self, why: &dyn fmt::Display) -> Error {
+    /// An error that names this segment.
+    pub fn damaged(&self, why: &dyn fmt::Display) -> Error {
         let place = self.backup.store().place(&self.key);
         Error::Damaged { place, why: why.to_string() }
     }
