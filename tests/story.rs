@@ -113,7 +113,7 @@ async fn a_producer_with_old_ids_writes_through_the_proxy() {
     let shop = Workshop::new();
     let map = shop.write("map.json", r#"{"5": 105}"#);
     let rewrite = "{ produce: true, fetch: false, keys: true, values: true, unmapped: pass }";
-    let proxy = shop.proxy(&shop.proxy_yaml(&to, &map, rewrite));
+    let mut proxy = shop.proxy(&shop.proxy_yaml(&to, &map, rewrite));
     assert_eq!(proxy.get("/readyz").0, 200);
     assert_eq!(proxy.get("/healthz").0, 200);
     for codec in CODECS {
@@ -132,7 +132,7 @@ async fn a_producer_with_old_ids_writes_through_the_proxy() {
     }
     assert_eq!(proxy.metric("schema_proxy_ids_translated_total"), 10);
     assert_eq!(proxy.metric("schema_proxy_ids_unmapped_total"), 5);
-    assert!(proxy.process.output().contains("schema id 6 in a Value is not in the id map"));
+    proxy.process.wait_for_text("schema id 6 in a Value is not in the id map", 1);
     assert_eq!(proxy.process.terminate(), Some(0));
 }
 

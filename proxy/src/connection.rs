@@ -113,12 +113,13 @@ impl Drop for Open {
 
 async fn run(
     client: TcpStream,
-    upstream: Option<watch::Receiver<Address>>,
+    mut upstream: Option<watch::Receiver<Address>>,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
-    let broker = match &upstream {
+    let broker = match &mut upstream {
         Some(watch) => {
-            let address = watch.borrow().clone();
+            // A move while we dial counts: `moved` sees every change from here on.
+            let address = watch.borrow_and_update().clone();
             dial(&[address]).await?
         }
         None => dial(&shared.settings.target).await?,
@@ -137,7 +138,7 @@ async fn run(
             // The client has sent all it will; the broker may still have answers.
             Stop::ClientEnded => broker_write.shutdown().await.map_err(End::Broker)?,
             Stop::Draining => {
-                pending.empty().await;
+                pending.answered().await;
                 return Err(End::Drained);
             }
         }
@@ -182,7 +183,6 @@ async fn dial(addresses: &[Address]) -> Result<TcpStream, End> {
 async fn moved(upstream: Option<watch::Receiver<Address>>) {
     match upstream {
         Some(mut watch) => {
-            watch.mark_unchanged();
             if watch.changed().await.is_err() {
                 // The broker's port was closed; connections to it may finish.
                 std::future::pending::<()>().await;

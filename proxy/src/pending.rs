@@ -23,37 +23,51 @@ pub(crate) enum Due {
 /// can't overtake. A Produce with acks=0 has no answer and never enters.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    queue: Mutex<VecDeque<Due>>,
+    queue: Mutex<Queue>,
     local: Notify,
-    emptied: Notify,
+    answered: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    due: VecDeque<Due>,
+    /// Whether an answer was taken from the queue and is on its way to the client.
+    under_way: bool,
 }
 
 impl Pending {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Due>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("nothing panics while it holds the queue")
     }
 
     pub(crate) fn push(&self, due: Due) {
         let local = matches!(due, Due::Local(_));
-        self.queue().push_back(due);
+        self.queue().due.push_back(due);
         if local {
             self.local.notify_one();
         }
     }
 
+    /// Takes what is due next; the one taken before has been answered by now.
     pub(crate) fn pop(&self) -> Option<Due> {
         let mut queue = self.queue();
-        let due = queue.pop_front();
-        if queue.is_empty() {
-            self.emptied.notify_one();
+        let due = queue.due.pop_front();
+        queue.under_way = due.is_some();
+        if due.is_none() {
+            self.answered.notify_one();
         }
         due
     }
 
     /// Our own answer, where one stands at the front.
     pub(crate) fn pop_local(&self) -> Option<Vec<u8>> {
-        if !matches!(self.queue().front(), Some(Due::Local(_))) {
-            return None;
+        {
+            let mut queue = self.queue();
+            if !matches!(queue.due.front(), Some(Due::Local(_))) {
+                queue.under_way = false;
+                self.answered.notify_one();
+                return None;
+            }
         }
         match self.pop() {
             Some(Due::Local(answer)) => Some(answer),
@@ -66,10 +80,16 @@ impl Pending {
         self.local.notified().await;
     }
 
-    /// Waits until every request has its answer.
-    pub(crate) async fn empty(&self) {
-        while !self.queue().is_empty() {
-            self.emptied.notified().await;
+    /// Waits until every request has its answer, and the client has it whole.
+    pub(crate) async fn answered(&self) {
+        loop {
+            {
+                let queue = self.queue();
+                if queue.due.is_empty() && !queue.under_way {
+                    return;
+                }
+            }
+            self.answered.notified().await;
         }
     }
 }

@@ -38,10 +38,19 @@ impl Process {
     ///
     /// With its output, where it ends or half a minute passes first.
     pub fn wait_for<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_until(|output| output.lines().find_map(&find))
+    }
+
+    /// Waits until its whole output has what `find` looks for.
+    ///
+    /// # Panics
+    ///
+    /// With its output, where it ends or half a minute passes first.
+    pub fn wait_until<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let output = self.output();
-            if let Some(found) = output.lines().find_map(&find) {
+            if let Some(found) = find(&output) {
                 return found;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -50,6 +59,15 @@ impl Process {
             assert!(Instant::now() < deadline, "it never said so:\n{output}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until it has logged this so many times.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::wait_until`].
+    pub fn wait_for_text(&mut self, text: &str, times: usize) {
+        self.wait_until(|output| (output.matches(text).count() >= times).then_some(()));
     }
 
     /// Asks it to stop (SIGTERM) and gives its exit code.
