@@ -232,3 +232,99 @@ fn requests_without_answers_and_pipelines_keep_their_order() {
     // 35: UNSUPPORTED_VERSION, with the versions that can be asked for (KIP-511).
     assert_eq!(answered, [(1, 0), (3, 35), (5, 0)]);
 }
+
+/// On SIGTERM a request under way still gets its answer; then the connection and the process end.
+#[test]
+fn a_stopping_proxy_answers_what_is_under_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let (answer, may_answer) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 14];
+            if stream.read_exact(&mut request).is_ok() && request[12..14] == [0, 0] {
+                asked.send(()).unwrap();
+                may_answer.recv().unwrap();
+                // Heartbeat 0: the correlation id and no error.
+                stream.write_all(&sized(&[0, 0, 0, 7, 0, 0])).unwrap();
+                let _ = stream.read(&mut [0; 1]);
+            }
+        }
+    });
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let mut process = shop.start_proxy(&shop.proxy_yaml(&address, &map, "{ produce: true }"));
+    let mut stream = TcpStream::connect(Workshop::bootstrap_of(&mut process)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(&sized(&header(12, 0, 7))).unwrap();
+    was_asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    let stopping = std::thread::spawn(move || process.terminate());
+    std::thread::sleep(Duration::from_millis(300));
+    answer.send(()).unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert_eq!(received, sized(&[0, 0, 0, 7, 0, 0]));
+    assert_eq!(stopping.join().unwrap(), Some(0));
+}
+
+/// A broker that comes back at another address: connections to the old one end, so that clients
+/// come again and are led to the new one (KAFKA-20393).
+#[test]
+fn a_broker_that_moves_is_followed() {
+    let metadata_of = |port: u16| {
+        // Metadata 0: the correlation id, one broker (0, 127.0.0.1, port), no topics.
+        let host = b"127.0.0.1";
+        let head = [&[0, 0, 0, 1][..], &[0, 0, 0, 1], &[0, 0, 0, 0], &[0, 9], host].concat();
+        sized(&[&head[..], &i32::from(port).to_be_bytes(), &[0, 0, 0, 0]].concat())
+    };
+    // Stands for both places of broker 0, and says that it is at the one that is due.
+    let (first, second) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = [first.local_addr().unwrap().port(), second.local_addr().unwrap().port()];
+    let place = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for listener in [first, second] {
+        let place = std::sync::Arc::clone(&place);
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let place = std::sync::Arc::clone(&place);
+                std::thread::spawn(move || {
+                    let mut size = [0; 4];
+                    while stream.read_exact(&mut size).is_ok() {
+                        let mut frame = vec![0; i32::from_be_bytes(size) as usize];
+                        stream.read_exact(&mut frame).unwrap();
+                        if frame[..4] == [0, 3, 0, 0] {
+                            let port = ports[place.load(std::sync::atomic::Ordering::SeqCst)];
+                            stream.write_all(&metadata_of(port)).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let bootstrap = format!("127.0.0.1:{}", ports[0]);
+    let mut process = shop.start_proxy(&shop.proxy_yaml(&bootstrap, &map, "{ produce: true }"));
+    let bootstrap = Workshop::bootstrap_of(&mut process);
+    let ask = || {
+        let mut stream = TcpStream::connect(&bootstrap).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(&sized(&[&header(3, 0, 1)[..], &[0, 0, 0, 0]].concat())).unwrap();
+        let mut answer = vec![0; metadata_of(0).len()];
+        stream.read_exact(&mut answer).unwrap();
+        let port = answer.len() - 8;
+        i32::from_be_bytes(answer[port..port + 4].try_into().unwrap()) as u16
+    };
+    let port = ask();
+    assert!(!ports.contains(&port), "the broker's own port came through");
+    let mut old = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    old.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    old.write_all(&sized(&[&header(3, 0, 1)[..], &[0, 0, 0, 0]].concat())).unwrap();
+    old.read_exact(&mut vec![0; metadata_of(0).len()]).unwrap();
+
+    place.store(1, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(ask(), port, "its port here stays");
+    assert_eq!(old.read(&mut [0; 1]).unwrap_or(0), 0, "the connection to the old place ended");
+    process.wait_for_text("the broker moved to another address", 1);
+}
