@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use testbed::registry::Options;
 use testbed::workshop::{Workshop, done, kafka_backup, stderr};
@@ -322,4 +323,130 @@ async fn schemas_alone_need_no_cluster() {
     let output = kafka_backup(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(shop.path("store/one/manifest.json").exists());
+}
+
+/// One thing that someone did to a registry.
+#[derive(Debug, Clone)]
+enum Deed {
+    Register { context: usize, subject: usize, fields: usize },
+    Refer { context: usize, subject: usize, to: usize },
+    DeleteVersion { context: usize, subject: usize, version: usize, forever: bool },
+    DeleteSubject { context: usize, subject: usize },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let place = || (0_usize..3, 0_usize..4);
+    prop_oneof![
+        4 => (place(), 0_usize..5).prop_map(|((context, subject), fields)| {
+            Deed::Register { context, subject, fields }
+        }),
+        2 => (place(), 0_usize..4).prop_map(|((context, subject), to)| {
+            Deed::Refer { context, subject, to }
+        }),
+        2 => (place(), 1_usize..4, any::<bool>()).prop_map(|((context, subject), version, forever)| {
+            Deed::DeleteVersion { context, subject, version, forever }
+        }),
+        1 => place().prop_map(|(context, subject)| Deed::DeleteSubject { context, subject }),
+    ]
+}
+
+/// The registry may refuse: what it holds afterwards is what counts.
+fn apply(registry: &EmbeddedRegistry, deed: &Deed) {
+    let name = |context: usize, subject: usize| match context {
+        0 => format!("s{subject}"),
+        _ => format!(":.c{context}:s{subject}"),
+    };
+    let all = ["a", "b", "c", "d", "e"];
+    match *deed {
+        Deed::Register { context, subject, fields } => {
+            let path = format!("/subjects/{}/versions", name(context, subject));
+            let record = record(&format!("R{subject}"), &all[..fields]);
+            registry.try_call("POST", &path, &record);
+        }
+        Deed::Refer { context, subject, to } => {
+            let path = format!("/subjects/{}/versions", name(context, subject));
+            let latest = format!("/subjects/{}/versions/latest", name(context, to));
+            let (status, found) = registry.try_call("GET", &latest, &Value::Null);
+            if status == 200 && to != subject {
+                let version = found["version"].as_u64().unwrap() as u32;
+                let schema = referring(
+                    &format!("To{subject}"),
+                    &format!("R{to}"),
+                    &format!("s{to}"),
+                    version,
+                );
+                registry.try_call("POST", &path, &schema);
+            }
+        }
+        Deed::DeleteVersion { context, subject, version, forever } => {
+            let path = format!("/subjects/{}/versions/{version}", name(context, subject));
+            registry.try_call("DELETE", &path, &Value::Null);
+            if forever {
+                registry.try_call("DELETE", &format!("{path}?permanent=true"), &Value::Null);
+            }
+        }
+        Deed::DeleteSubject { context, subject } => {
+            let path = format!("/subjects/{}", name(context, subject));
+            registry.try_call("DELETE", &path, &Value::Null);
+        }
+    }
+}
+
+/// Every version that the API shows, soft-deleted ones too, as subject, version, deleted, answer.
+fn shown(registry: &EmbeddedRegistry) -> Vec<(String, u64, bool, Value)> {
+    let list = |path: &str| match registry.try_call("GET", path, &Value::Null) {
+        (200, answer) => answer.as_array().unwrap().clone(),
+        _ => Vec::new(),
+    };
+    let mut all = Vec::new();
+    for name in list("/subjects?deleted=true") {
+        let name = name.as_str().unwrap();
+        let live = list(&format!("/subjects/{name}/versions"));
+        for version in list(&format!("/subjects/{name}/versions?deleted=true")) {
+            let path = format!("/subjects/{name}/versions/{version}?deleted=true");
+            let answer = registry.call("GET", &path, &Value::Null);
+            let deleted = !live.contains(&version);
+            all.push((name.to_owned(), version.as_u64().unwrap(), deleted, answer));
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever was done to a registry, the artefact has what the API shows, and its order has each
+    /// version after those that it references.
+    #[test]
+    fn any_registry_is_captured_as_the_api_shows_it(deeds in prop::collection::vec(deed(), 0..60)) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let registry = runtime.block_on(self::registry(Options::default()));
+        deeds.iter().for_each(|it| apply(&registry, it));
+        let shop = Workshop::new();
+        done("backup", &backup_yaml(&shop, &registry, "    backup: { include_soft_deleted: true }\n"));
+        let manifest = read(&shop, "schema-registry/_manifest.json");
+        let mut captured = Vec::new();
+        for subject in manifest["subjects"].as_array().unwrap() {
+            for version in subject["versions"].as_array().unwrap() {
+                let mut file = read(&shop, version["schema_file"].as_str().unwrap());
+                let deleted = file.as_object_mut().unwrap().remove("deleted").is_some();
+                let name = subject["name"].as_str().unwrap().to_owned();
+                captured.push((name, version["version"].as_u64().unwrap(), deleted, file));
+            }
+        }
+        prop_assert_eq!(&captured, &shown(&registry));
+
+        let order = manifest["dependency_order"].as_array().unwrap();
+        prop_assert_eq!(order.len(), captured.len());
+        let place = |subject: &str, version: &Value| {
+            order.iter().position(|it| it["subject"] == subject && &it["version"] == version).unwrap()
+        };
+        for (name, version, _, file) in &captured {
+            let prefix = name.rfind(':').map_or("", |end| &name[..=end]);
+            for reference in file["references"].as_array().into_iter().flatten() {
+                let subject = format!("{prefix}{}", reference["subject"].as_str().unwrap());
+                prop_assert!(place(&subject, &reference["version"]) < place(name, &json!(version)));
+            }
+        }
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) async fn capture(plan: &SchemasPlan, backup: &Backup) -> Result<Regis
         objects: BTreeMap::from([(layout::GLOBAL_CONFIG.to_owned(), settings.sum)]),
         subjects: BTreeMap::new(),
         versions: BTreeMap::new(),
+        asked: BTreeSet::new(),
     };
     let names = client.subjects(plan.include_soft_deleted).await?;
     let selected = names.into_iter().filter(|it| plan.subjects.selects(it));
@@ -44,6 +45,7 @@ pub(crate) async fn capture(plan: &SchemasPlan, backup: &Backup) -> Result<Regis
             capture.add(subject);
         }
         wanted = capture.missing_references()?;
+        capture.asked(&wanted);
     }
     let dependency_order = order::order(&capture.versions)?;
     Ok(RegistryManifest {
@@ -122,9 +124,19 @@ struct Capture<'a> {
     objects: BTreeMap<String, ObjectSum>,
     subjects: BTreeMap<String, Subject>,
     versions: BTreeMap<VersionKey, CapturedVersion>,
+    /// Referenced versions that were looked for.
+    asked: BTreeSet<(String, Option<u32>)>,
 }
 
 impl Capture<'_> {
+    fn asked(&mut self, wanted: &BTreeMap<String, Wanted>) {
+        for (name, wanted) in wanted {
+            if let Wanted::Referenced(numbers) = wanted {
+                self.asked.extend(numbers.iter().map(|&number| (name.clone(), number)));
+            }
+        }
+    }
+
     async fn subject(&self, name: String, wanted: Wanted) -> Result<Captured> {
         let client = &self.plan.client;
         let config = client.config(Some(&name)).await?;
@@ -230,13 +242,15 @@ impl Capture<'_> {
                 if there {
                     continue;
                 }
-                let known = self.subjects.get(&subject).map(|_| self.plan.versions);
                 let pulls_in = match version.schema_type.as_str() {
                     "PROTOBUF" => self.plan.include_protobuf_dependencies,
                     _ => self.plan.include_references,
                 };
-                // All versions of a captured subject are here already: this one does not exist.
-                if !pulls_in || known == Some(Versions::All) {
+                // What was looked for and is still missing does not exist.
+                let asked = self.asked.contains(&(subject.clone(), number));
+                let whole =
+                    self.plan.versions == Versions::All && self.subjects.contains_key(&subject);
+                if !pulls_in || asked || whole {
                     let version = number.unwrap_or(0);
                     return Err(Error::Reference { subject, version, by: key.to_string() });
                 }

@@ -224,8 +224,11 @@ fn contexts(state: &State) -> Answer {
 
 /// Ids of the live versions that reference this one.
 fn referencing(it: &Context, name: &str, version: u32) -> Vec<u32> {
+    // Within a context a reference may leave it out.
+    let (_, bare) = split(name);
     let is_it = |reference: &Value| {
-        reference["subject"] == name && reference["version"].as_u64() == Some(version.into())
+        (reference["subject"] == name || reference["subject"] == bare)
+            && reference["version"].as_u64() == Some(version.into())
     };
     let live = it.subjects.values().flat_map(Subject::live).map(|(_, version)| version.id);
     let mut ids: Vec<u32> = live.filter(|id| it.schemas[id].references.iter().any(is_it)).collect();
