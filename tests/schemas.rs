@@ -421,7 +421,9 @@ proptest! {
     fn any_registry_is_captured_as_the_api_shows_it(deeds in prop::collection::vec(deed(), 0..60)) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let registry = runtime.block_on(self::registry(Options::default()));
-        deeds.iter().for_each(|it| apply(&registry, it));
+        for deed in &deeds {
+            apply(&registry, deed);
+        }
         let shop = Workshop::new();
         done("backup", &backup_yaml(&shop, &registry, "    backup: { include_soft_deleted: true }\n"));
         let manifest = read(&shop, "schema-registry/_manifest.json");
