@@ -2,19 +2,11 @@
 
 use serde_json::json;
 use testbed::broker::Embedded;
-use testbed::client::{self, Compression, Message, framed, id_of};
+use testbed::client::{self, CODECS, Compression, Message, framed, id_of};
 use testbed::real::{self, Kafka};
 use testbed::registry::Options;
 use testbed::workshop::{Workshop, done, kafka_backup, stderr, stdout};
 use testbed::{Broker, EmbeddedRegistry};
-
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
 
 /// Where a test runs: everything embedded, or Kafka real.
 #[derive(Clone, Copy)]

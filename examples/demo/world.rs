@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use registry::Client;
 use serde_json::{Value, json};
 use testbed::broker::Embedded;
-use testbed::client::{self, Compression, Message, framed, id_of};
+use testbed::client::{self, CODECS, Message, framed, id_of};
 use testbed::registry::Options;
 use testbed::{Broker, EmbeddedRegistry};
 
@@ -23,14 +23,6 @@ pub(crate) const TOPICS: [(&str, Option<&str>); 4] = [
 const PARTITIONS: i32 = 3;
 /// Records of each topic in each codec.
 const RECORDS: i64 = 40;
-
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
 
 /// A cluster and its registry.
 pub(crate) struct World {

@@ -89,7 +89,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
         }
         let frame = self.held.split_to(total);
-        if self.held.capacity() == 0 || self.held.is_empty() {
+        // What is left shares the frame's memory, and an idle connection must not hold on to that.
+        if self.held.is_empty() {
             self.held = BytesMut::with_capacity(SMALL);
         }
         Ok(frame)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::manifest::{ObjectSum, RegistryManifest, VersionKey};
+use artifact::manifest::{RegistryManifest, VersionKey};
 use artifact::{Backup, layout};
 use registry::model::{Version, context, qualify};
 use registry::{Client, Reference};
@@ -187,6 +187,6 @@ async fn read<T: serde::de::DeserializeOwned>(
     object: &str,
 ) -> Result<T> {
     // An object that the manifest does not list has an empty sum, which no object matches.
-    let sum = manifest.objects.get(object).cloned().unwrap_or(ObjectSum::default());
+    let sum = manifest.objects.get(object).cloned().unwrap_or_default();
     Ok(backup.json(object, &sum).await?)
 }

@@ -115,6 +115,14 @@ enum Credentials {
     Tokens(Tokens),
 }
 
+/// One request, whichever address takes it and however often it is tried.
+struct Call<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    query: &'a [(&'a str, String)],
+    body: Option<&'a Value>,
+}
+
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 impl Client {
@@ -227,7 +235,8 @@ impl Client {
     /// Soft-deletes a version.
     pub async fn delete_version(&self, subject: &str, version: u32) -> Result<()> {
         let path = ["subjects", subject, "versions", &version.to_string()];
-        self.ask::<Value>(Method::DELETE, &path, &[], None).await?;
+        let call = Call { method: Method::DELETE, path: &path, query: &[], body: None };
+        self.ask::<Value>(&call).await?;
         Ok(())
     }
 
@@ -255,7 +264,7 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
-        self.ask(Method::GET, path, query, None).await
+        self.ask(&Call { method: Method::GET, path, query, body: None }).await
     }
 
     async fn send<T: DeserializeOwned>(
@@ -265,17 +274,11 @@ impl Client {
         query: &[(&str, String)],
         body: &Value,
     ) -> Result<T> {
-        self.ask(method, path, query, Some(body)).await
+        self.ask(&Call { method, path, query, body: Some(body) }).await
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&Value>,
-    ) -> Result<T> {
-        let once = || self.any_of_the_urls(&method, path, query, body);
+    async fn ask<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T> {
+        let once = || self.any_of_the_urls(call);
         let backoff = ExponentialBuilder::default()
             .with_min_delay(self.retry.initial_backoff)
             .with_max_delay(self.retry.max_backoff)
@@ -300,16 +303,10 @@ impl Client {
     }
 
     /// Asks the addresses in order until one can be reached.
-    async fn any_of_the_urls(
-        &self,
-        method: &Method,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&Value>,
-    ) -> Result<(String, String)> {
+    async fn any_of_the_urls(&self, call: &Call<'_>) -> Result<(String, String)> {
         let mut last = None;
         for base in &self.urls {
-            match self.authorized(base, method, path, query, body).await {
+            match self.authorized(base, call).await {
                 Err(error @ Error::Unreachable { .. }) => last = Some(error),
                 answer => return answer,
             }
@@ -318,34 +315,24 @@ impl Client {
     }
 
     /// With a token, where we have those: a refused one is renewed once.
-    async fn authorized(
-        &self,
-        base: &Url,
-        method: &Method,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&Value>,
-    ) -> Result<(String, String)> {
+    async fn authorized(&self, base: &Url, call: &Call<'_>) -> Result<(String, String)> {
         let Credentials::Tokens(tokens) = &*self.auth else {
-            return self.once(base, method, path, query, body, None).await;
+            return self.once(base, call, None).await;
         };
         let token = tokens.token(&self.http).await?;
-        let answer = self.once(base, method, path, query, body, Some(&token)).await;
+        let answer = self.once(base, call, Some(&token)).await;
         if !matches!(answer, Err(Error::Unauthorized { status: 401, .. })) {
             return answer;
         }
         tokens.refused(&token).await;
         let token = tokens.token(&self.http).await?;
-        self.once(base, method, path, query, body, Some(&token)).await
+        self.once(base, call, Some(&token)).await
     }
 
     async fn once(
         &self,
         base: &Url,
-        method: &Method,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&Value>,
+        call: &Call<'_>,
         token: Option<&SecretString>,
     ) -> Result<(String, String)> {
         self.limiter.until_ready().await;
@@ -353,19 +340,20 @@ impl Client {
         url.path_segments_mut()
             .expect("parse() took http and https only, which have paths")
             .pop_if_empty()
-            .extend(path);
+            .extend(call.path);
         let shown = shown(&url);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
         }
-        let mut request = self.http.request(method.clone(), url).header("Accept", CONTENT_TYPE);
+        let mut request =
+            self.http.request(call.method.clone(), url).header("Accept", CONTENT_TYPE);
         if let Credentials::Basic { username, password } = &*self.auth {
             request = request.basic_auth(username, Some(password.expose_secret()));
         }
         if let Some(token) = token {
             request = request.bearer_auth(token.expose_secret());
         }
-        if let Some(body) = body {
+        if let Some(body) = call.body {
             request = request.header("Content-Type", CONTENT_TYPE).body(body.to_string());
         }
         let unreachable =
@@ -384,7 +372,7 @@ impl Client {
             return Err(Error::Unauthorized { url: shown, status: status.as_u16() });
         }
         let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
-        let method = method_name(method);
+        let method = method_name(&call.method);
         let message = refusal
             .message
             .filter(|it| !it.is_empty())

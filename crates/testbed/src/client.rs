@@ -9,6 +9,15 @@ use krafka::{Kafka, Record};
 
 pub use krafka::Compression;
 
+/// Every codec that Kafka has.
+pub const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
 /// The result of a client's work.
 pub type Result<T> = krafka::error::Result<T>;
 
