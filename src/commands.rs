@@ -3,9 +3,11 @@
 pub mod backup;
 pub mod config;
 pub mod describe;
+pub mod map;
 pub mod proxy;
 pub mod restore;
 pub mod validate;
+pub mod verify;
 
 use clap::ValueEnum;
 

@@ -54,6 +54,12 @@ impl From<artifact::Error> for Failure {
     }
 }
 
+impl From<registry::Error> for Failure {
+    fn from(error: registry::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 impl From<restore::Error> for Failure {
     fn from(error: restore::Error) -> Self {
         match error {

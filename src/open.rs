@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use app::SettingsError;
 use artifact::Store;
-use artifact::store::{Bucket, BucketSettings, Folder};
+use artifact::store::{Bucket, BucketSettings, Folder, StoreError};
 use kafka::Cluster;
 use registry::client::{OAuth, Retry};
 use registry::{Auth, Client};
+use wire::id_map::MapFile;
 
 use crate::exit::Failure;
 use crate::settings::Servers;
-use crate::settings::job::{AuthKind, Backend, SchemaRegistry, Storage};
+use crate::settings::job::{AuthKind, Backend, Job, SchemaRegistry, Storage};
 
 /// The cluster behind `bootstrap_servers`.
 pub(crate) fn cluster(file: &Path, section: &str, servers: &Servers) -> Result<Cluster, Failure> {
@@ -71,6 +72,35 @@ pub(crate) async fn store_at(place: &str) -> Result<Arc<dyn Store>, Failure> {
         ..BucketSettings::default()
     };
     Ok(Arc::new(Bucket::open(settings).await))
+}
+
+/// The id map at a path, or at `s3://bucket/key`.
+pub(crate) async fn map(place: &str) -> Result<MapFile, Failure> {
+    let (store, key) = match place.rsplit_once('/') {
+        Some((folder, key)) if place.starts_with("s3://") => (store_at(folder).await?, key),
+        _ => (store_at("").await?, place),
+    };
+    let bytes = store.get(key).await.map_err(|error| match error {
+        StoreError::NotFound { .. } => Failure::Usage(format!("id map {place} does not exist")),
+        StoreError::Failed { .. } => Failure::Failed(format!("id map: {error}")),
+    })?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|why| Failure::Usage(format!("id map {place}: {why}")))?;
+    MapFile::parse(text).map_err(|why| Failure::Usage(format!("id map {place}: {why}")))
+}
+
+/// The registry at a URL, or the one that a settings file names, with its credentials.
+pub(crate) fn registry_at(place: &str) -> Result<Client, Failure> {
+    if place.starts_with("http://") || place.starts_with("https://") {
+        let client = Client::new(&registry::Settings::new(place));
+        return client.map_err(|why| Failure::Usage(why.to_string()));
+    }
+    let file = Path::new(place);
+    let job: Job = app::settings::load(file)?;
+    match job.registry() {
+        Some(settings) => registry(file, settings),
+        None => Err(SettingsError::new(file, "it names no `enterprise.schema_registry`").into()),
+    }
 }
 
 /// The registry of the `schema_registry` section.

@@ -5,10 +5,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use registry::{Client, Schema};
 use serde_json::{Value, json};
+use testbed::broker::Embedded;
+use testbed::client::{self, Compression, Message, framed};
+use testbed::real::{self, Apicurio};
 use testbed::registry::Options;
 use testbed::workshop::{Workshop, done, kafka_backup, stderr};
-use testbed::{EmbeddedRegistry, bins};
+use testbed::{Broker, EmbeddedRegistry, bins};
 
 async fn registry(options: Options) -> EmbeddedRegistry {
     EmbeddedRegistry::start(options).await.unwrap()
@@ -30,7 +34,11 @@ fn referring(name: &str, to: &str, subject: &str, version: u32) -> Value {
 
 /// A backup of schemas alone; `more` goes below `schema_registry`.
 fn backup_yaml(shop: &Workshop, registry: &EmbeddedRegistry, more: &str) -> std::path::PathBuf {
-    let (storage, url) = (shop.storage(), registry.url());
+    backup_yaml_of(shop, &registry.url(), more)
+}
+
+fn backup_yaml_of(shop: &Workshop, url: &str, more: &str) -> std::path::PathBuf {
+    let storage = shop.storage();
     shop.write(
         "schemas.yaml",
         &format!(
@@ -219,7 +227,10 @@ async fn gaps_close_in_the_target_and_references_follow() {
 
     // Once more: nothing is new, and the map is the same.
     let again = done("restore", &restore_yaml(&shop, &target));
-    assert!(again["schemas"].as_array().unwrap().iter().all(|it| it["existed"] == true), "{again}");
+    assert!(
+        again["schemas"].as_array().unwrap().iter().all(|it| it["outcome"] == "exists"),
+        "{again}"
+    );
     let map = read(&shop, "id-map.json");
     assert_eq!(map["mapping"], json!({ "2": 40, "3": 41 }));
 }
@@ -325,6 +336,168 @@ async fn schemas_alone_need_no_cluster() {
     assert!(shop.path("store/one/manifest.json").exists());
 }
 
+fn schema(schema: &Value) -> Schema {
+    serde_json::from_value(schema.clone()).unwrap()
+}
+
+/// What is captured of a registry, of whatever make, is what it answers.
+async fn captured_as_it_answers(url: &str) {
+    let client = Client::new(&registry::Settings::new(url)).unwrap();
+    let own = format!("kafka-backup-test-{}", std::process::id());
+    let (common, order) = (format!("{own}-common"), format!("{own}-order"));
+    client.register(&common, &schema(&record("Common", &["a"]))).await.unwrap();
+    client.register(&common, &schema(&record("Common", &["a", "b"]))).await.unwrap();
+    let referring = referring("Order", "Common", &common, 2);
+    client.register(&order, &schema(&referring)).await.unwrap();
+    let json = json!({ "schemaType": "JSON", "schema": r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object"}"# });
+    client.register(&format!("{own}-json"), &schema(&json)).await.unwrap();
+    let proto = "syntax = \"proto3\";\npackage p;\n\nmessage M {\n  int32 a = 1;\n}\n";
+    let proto = json!({ "schemaType": "PROTOBUF", "schema": proto });
+    client.register(&format!("{own}-proto"), &schema(&proto)).await.unwrap();
+    let level = json!({ "compatibilityLevel": "FULL" });
+    client.set_config(Some(&common), &level).await.unwrap();
+
+    let shop = Workshop::new();
+    let more = format!("    backup: {{ subjects: [\"{own}-*\"] }}\n");
+    done("backup", &backup_yaml_of(&shop, url, &more));
+    let manifest = read(&shop, "schema-registry/_manifest.json");
+    assert_eq!((&manifest["subjects_count"], &manifest["schemas_count"]), (&json!(4), &json!(5)));
+    for subject in manifest["subjects"].as_array().unwrap() {
+        let name = subject["name"].as_str().unwrap();
+        let numbers = client.versions(name, false).await.unwrap().unwrap();
+        assert_eq!(subject["versions"].as_array().unwrap().len(), numbers.len());
+        for (version, number) in subject["versions"].as_array().unwrap().iter().zip(numbers) {
+            let answer = client.version(name, number, false).await.unwrap();
+            let file = read(&shop, version["schema_file"].as_str().unwrap());
+            assert_eq!(serde_json::from_value::<registry::Version>(file).unwrap(), answer);
+        }
+    }
+    let settings = read(&shop, &format!("schema-registry/subjects/{common}/_metadata.json"));
+    assert_eq!(settings["config"]["compatibilityLevel"], "FULL");
+
+    let target = registry(Options { first_id: Some(70_000), ..Options::default() }).await;
+    let restored = done("restore", &restore_yaml(&shop, &target));
+    assert_eq!(restored["schemas"].as_array().unwrap().len(), 5);
+    // The referring one first, or the registry refuses.
+    for name in [order, common, format!("{own}-json"), format!("{own}-proto")] {
+        for number in client.versions(&name, false).await.unwrap().unwrap().into_iter().rev() {
+            client.delete_version(&name, number).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_registry_is_captured_as_it_answers() {
+    captured_as_it_answers(&registry(Options::default()).await.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apicurio_is_captured_as_it_answers() {
+    if real::available() {
+        captured_as_it_answers(&Apicurio::start().url()).await;
+    }
+}
+
+/// Any other: `REGISTRY_URL=http://user:password@host:8081 cargo test --test schemas`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_at_registry_url_is_captured_as_it_answers() {
+    if let Ok(url) = std::env::var("REGISTRY_URL") {
+        captured_as_it_answers(&url).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_in_a_circle_are_refused_before_anything_is_written() {
+    let registry = registry(Options::default()).await;
+    let import = |name: &str, id: u32, schema: Value| {
+        let mut schema = schema;
+        schema["id"] = json!(id);
+        schema["version"] = json!(1);
+        registry.call("POST", &format!("/subjects/{name}/versions"), &schema);
+    };
+    registry.call("PUT", "/mode", &json!({ "mode": "IMPORT" }));
+    import("a", 1, record("A", &[]));
+    import("b", 2, referring("B", "A", "a", 1));
+    // An import overwrites a version without a word.
+    import("a", 3, referring("A", "B", "b", 1));
+    let shop = Workshop::new();
+    let file = backup_yaml(&shop, &registry, "");
+    let refused = kafka_backup(&["backup", "--config", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let circle = "schemas reference each other in a circle: a version 1 -> b version 1 -> a";
+    assert!(stderr(&refused).contains(circle), "{}", stderr(&refused));
+    assert!(!shop.path("store/one").exists(), "something was written");
+}
+
+/// A registry deletes for good what only soft-deleted versions reference.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_deleted_version_may_have_lost_its_reference() {
+    let source = registry(Options::default()).await;
+    source.register("common", &record("Common", &["a"]));
+    source.register("order", &referring("Order", "Common", "common", 1));
+    source.register("other", &record("Other", &[]));
+    for path in ["order", "common", "common?permanent=true"] {
+        source.call("DELETE", &format!("/subjects/{path}"), &Value::Null);
+    }
+    let shop = Workshop::new();
+    let more = "    backup: { include_soft_deleted: true }\n";
+    let described = done("backup", &backup_yaml(&shop, &source, more));
+    assert_eq!(names(&described), ["order", "other"]);
+    let manifest = read(&shop, "schema-registry/_manifest.json");
+    let lost = json!({ "subject": "order", "version": 1,
+        "reference": { "subject": "common", "version": 1 } });
+    assert_eq!(manifest["dangling"], json!([lost]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_only_the_registry_still_knows_are_captured() {
+    let registry = registry(Options::default()).await;
+    let live = registry.register("orders-value", &record("Order", &["a"]));
+    let gone = registry.register("old-value", &record("Old", &["a"]));
+    for path in ["/subjects/old-value", "/subjects/old-value?permanent=true"] {
+        registry.call("DELETE", path, &Value::Null);
+    }
+    let kafka = Embedded::start(1).await.unwrap();
+    let message = |id| Message::new(None, Some(&framed(id, b"payload")));
+    for (topic, ids) in [("orders", vec![live, gone, 77]), ("plain", vec![gone])] {
+        client::create_topic(&kafka.bootstrap(), topic, 1).await.unwrap();
+        let messages: Vec<Message> = ids.into_iter().map(message).collect();
+        client::produce(&kafka.bootstrap(), topic, Compression::Lz4, &messages).await.unwrap();
+    }
+    let wanted = json!({ gone.to_string(): format!("schema-registry/ids/{gone}.json") });
+    // By default topics with a subject are read; `plain` has the same id and no subject.
+    let cases = [
+        ("", json!({ "include": ["*"] }), &wanted),
+        ("audit_ids: false", json!({ "include": ["*"] }), &Value::Null),
+        ("audit_ids: true", json!({ "include": ["plain"] }), &wanted),
+        ("", json!({ "include": ["plain"] }), &Value::Null),
+    ];
+    for (more, topics, wanted) in cases {
+        let shop = Workshop::new();
+        let file = shop.backup_yaml("one", &kafka.bootstrap(), &registry.url());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("{ include: [\"*\"] }", &topics.to_string());
+        std::fs::write(&file, format!("{text}    backup: {{ {more} }}\n")).unwrap();
+        done("backup", &file);
+        let manifest = read(&shop, "schema-registry/_manifest.json");
+        assert_eq!(&manifest["audited_ids"], wanted, "{more} {topics}");
+        if wanted.is_null() {
+            continue;
+        }
+        assert_eq!(&manifest["id_mapping"][gone.to_string()], &wanted[gone.to_string()]);
+        let file = read(&shop, wanted[gone.to_string()].as_str().unwrap());
+        assert_eq!(file["schema"], record("Old", &["a"])["schema"]);
+        let path = shop.path("store");
+        let place = ["--path", path.to_str().unwrap(), "--backup-id", "one"];
+        let deep =
+            kafka_backup(&[&["validate", "--deep", "--format", "json"], &place[..]].concat());
+        let found: Value = serde_json::from_slice(&deep.stdout).unwrap();
+        // 77 is unknown to the registry too.
+        let problems = if topics["include"][0] == "*" { 1 } else { 0 };
+        assert_eq!(found["problems"].as_array().unwrap().len(), problems, "{found}");
+    }
+}
+
 /// One thing that someone did to a registry.
 #[derive(Debug, Clone)]
 enum Deed {
@@ -413,7 +586,7 @@ fn shown(registry: &EmbeddedRegistry) -> Vec<(String, u64, bool, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// Whatever was done to a registry, the artefact has what the API shows, and its order has each
     /// version after those that it references.
@@ -440,10 +613,20 @@ proptest! {
 
         let order = manifest["dependency_order"].as_array().unwrap();
         prop_assert_eq!(order.len(), captured.len());
+        // What only a soft-deleted version references can be deleted for good.
+        let dangling: Vec<(&Value, &Value, bool)> = manifest["dangling"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|it| (&it["subject"], &it["version"], true))
+            .collect();
         let place = |subject: &str, version: &Value| {
             order.iter().position(|it| it["subject"] == subject && &it["version"] == version).unwrap()
         };
-        for (name, version, _, file) in &captured {
+        for (name, version, deleted, file) in &captured {
+            if dangling.contains(&(&json!(name), &json!(version), *deleted)) {
+                continue;
+            }
             let prefix = name.rfind(':').map_or("", |end| &name[..=end]);
             for reference in file["references"].as_array().into_iter().flatten() {
                 let subject = format!("{prefix}{}", reference["subject"].as_str().unwrap());

@@ -4,9 +4,12 @@
 //! the manifest is written last. So every id in the captured records was registered before the
 //! schemas were listed.
 
+mod audit;
+mod ids;
 mod partition;
 mod patterns;
 mod schemas;
+mod spool;
 mod topics;
 pub mod validate;
 
@@ -45,6 +48,8 @@ pub struct SchemasPlan {
     pub include_references: bool,
     /// The same for what Protobuf schemas import.
     pub include_protobuf_dependencies: bool,
+    /// Which topics' records are read for ids that no captured version has.
+    pub audit_ids: AuditIds,
 }
 
 impl SchemasPlan {
@@ -59,6 +64,7 @@ impl SchemasPlan {
             include_soft_deleted: false,
             include_references: true,
             include_protobuf_dependencies: true,
+            audit_ids: AuditIds::default(),
         }
     }
 }
@@ -70,6 +76,19 @@ pub enum Versions {
     All,
     /// The latest live one, and those that others reference.
     Latest,
+}
+
+/// Which records are read for ids that no captured version has. Reading costs what decompressing
+/// the topic does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditIds {
+    /// None.
+    Never,
+    /// Keys and values of topics that have a subject by the topic's name (TopicNameStrategy).
+    #[default]
+    OfSchemaTopics,
+    /// All.
+    Always,
 }
 
 /// Which topics, and how.
@@ -144,6 +163,9 @@ pub enum Error {
     /// Schemas refer to each other in a circle.
     #[error("{0}")]
     Cycle(String),
+    /// The temporary file that holds schemas until all are known.
+    #[error("the temporary file for schemas failed: {0}")]
+    Temporary(String),
 }
 
 /// The result of a backup's work.
@@ -157,16 +179,28 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
         Some(topics) => Some((topics, topics::snapshot(topics).await?)),
         None => None,
     };
-    let schema_registry = match &plan.schemas {
-        Some(plan) => Some(capture_registry(plan, backup).await?),
+    let mut captured = match &plan.schemas {
+        Some(plan) => Some((plan, schemas::capture(plan, backup).await?)),
         None => None,
     };
     let (cluster_id, topics) = match snapshot {
         Some((plan, snapshot)) => {
-            let topics = topics::copy(plan, &snapshot, backup).await?;
+            let audits = audit::Audits::new(captured.as_ref().map(|(plan, it)| (*plan, it)));
+            let (topics, unknown) = topics::copy(plan, &snapshot, &audits, backup).await?;
+            if let Some((plan, manifest)) = &mut captured {
+                audit::fetch(&plan.client, unknown, manifest, backup).await?;
+            }
             (snapshot.cluster_id, topics)
         }
         None => (None, Vec::<Topic>::new()),
+    };
+    let schema_registry = match captured {
+        Some((_, captured)) => {
+            let manifest = backup.put_json(layout::REGISTRY_MANIFEST, &captured).await?;
+            let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
+            Some(RegistryPart { manifest, subjects_count, schemas_count })
+        }
+        None => None,
     };
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
@@ -180,11 +214,4 @@ pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
     };
     backup.put_json(layout::MANIFEST, &manifest).await?;
     Ok(manifest)
-}
-
-async fn capture_registry(plan: &SchemasPlan, backup: &Backup) -> Result<RegistryPart> {
-    let captured = schemas::capture(plan, backup).await?;
-    let manifest = backup.put_json(layout::REGISTRY_MANIFEST, &captured).await?;
-    let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
-    Ok(RegistryPart { manifest, subjects_count, schemas_count })
 }

@@ -10,6 +10,7 @@ use wire::batch::{Entries, Entry};
 use wire::record::Records;
 use wire::{Batch, Header};
 
+use crate::ids::Audit;
 use crate::topics::Range;
 use crate::{Error, Result, TopicsPlan};
 
@@ -22,6 +23,7 @@ pub(crate) async fn copy(
     plan: &TopicsPlan,
     topic: &str,
     range: Range,
+    audit: &mut Audit<'_>,
     backup: &Backup,
 ) -> Result<Partition> {
     let Range { partition, start, end } = range;
@@ -80,6 +82,7 @@ pub(crate) async fn copy(
                 break;
             }
             if plan.isolation == Isolation::ReadUncommitted || aborted.lets_pass(&batch) {
+                audit.look(&batch);
                 let mut current = if let Some(writer) = writer.take() {
                     writer
                 } else {

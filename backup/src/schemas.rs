@@ -5,72 +5,78 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 
 use artifact::manifest::{
-    IdMapping, ObjectSum, RegistryManifest, Subject, SubjectVersion, VersionKey,
+    Dangling, IdMapping, ObjectSum, RegistryManifest, Subject, SubjectVersion, VersionKey,
 };
-use artifact::{Backup, layout};
+use artifact::{Backup, Document, layout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use registry::model::{Version, context, qualify};
+use registry::model::{Version, context};
 use registry::{Client, Reference};
 use serde_json::json;
 
+use crate::spool::Spool;
 use crate::{Error, Result, SchemasPlan, Versions};
 
-/// Subjects that are asked for at the same time; the rate limit rules all the same.
-const CONCURRENT_SUBJECTS: usize = 8;
+/// Subjects that are asked for at the same time: enough to use up the rate limit with a registry
+/// that takes a second to answer, or 64 where the limit is generous.
+fn concurrent_subjects(client: &Client) -> usize {
+    (client.requests_per_second() as usize).clamp(8, 64)
+}
 
+/// Asks for everything first and writes then: a registry whose schemas have no order is refused
+/// before anything is written.
 pub(crate) async fn capture(plan: &SchemasPlan, backup: &Backup) -> Result<RegistryManifest> {
     let client = &plan.client;
     let backup_timestamp = jiff::Timestamp::now().to_string();
-    let settings = capture_settings(client, backup).await?;
-    let mut capture = Capture {
-        plan,
-        backup,
-        has_mode: settings.has_mode,
-        objects: BTreeMap::from([(layout::GLOBAL_CONFIG.to_owned(), settings.sum)]),
-        subjects: BTreeMap::new(),
-        versions: BTreeMap::new(),
-        asked: BTreeSet::new(),
-    };
+    let settings = capture_settings(client).await?;
+    let asker = Asker { plan, has_mode: settings.has_mode };
+    let mut gathered = Gathered::new(plan);
+    gathered.push(layout::GLOBAL_CONFIG.to_owned(), &settings.document)?;
     let names = client.subjects(plan.include_soft_deleted).await?;
     let selected = names.into_iter().filter(|it| plan.subjects.selects(it));
     let mut wanted: BTreeMap<String, Wanted> = selected.map(|it| (it, Wanted::Selected)).collect();
     // References pull in others, which may have references themselves.
     while !wanted.is_empty() {
-        let round: Vec<Captured> = stream::iter(std::mem::take(&mut wanted))
-            .map(|(name, wanted)| capture.subject(name, wanted))
-            .buffered(CONCURRENT_SUBJECTS)
-            .try_collect()
-            .await?;
-        for subject in round {
-            capture.add(subject);
+        let mut round = stream::iter(wanted)
+            .map(|(name, wanted)| asker.subject(name, wanted))
+            .buffered(concurrent_subjects(client));
+        while let Some(subject) = round.try_next().await? {
+            gathered.add(subject)?;
         }
-        wanted = capture.missing_references()?;
-        capture.asked(&wanted);
+        drop(round);
+        wanted = gathered.missing_references()?;
     }
-    let dependency_order = order::order(&capture.versions)?;
-    Ok(RegistryManifest {
+    let dependency_order = order::order(&gathered.versions, &gathered.dangling)?;
+    let manifest = RegistryManifest {
         url: client.url(),
         schema_registry_version: client.server_version().await?,
         schema_registry_cluster_id: client.cluster_id().await?,
         backup_timestamp,
-        id_mapping: capture.id_mapping(),
-        subjects_count: capture.subjects.len(),
-        schemas_count: capture.versions.len(),
-        subjects: capture.subjects.into_values().collect(),
+        id_mapping: gathered.id_mapping(),
+        subjects_count: gathered.subjects.len(),
+        schemas_count: gathered.versions.len(),
+        subjects: gathered.subjects.into_values().collect(),
         dependency_order,
         not_offered: settings.not_offered,
-        objects: capture.objects,
-    })
+        objects: gathered.objects,
+        dangling: gathered
+            .dangling
+            .into_iter()
+            .map(|(version, reference)| Dangling { version, reference })
+            .collect(),
+        audited_ids: BTreeMap::new(),
+    };
+    gathered.spool.write(backup).await?;
+    Ok(manifest)
 }
 
 struct Settings {
-    sum: ObjectSum,
+    document: Document,
     has_mode: bool,
     not_offered: Vec<String>,
 }
 
 /// Global config and mode, and those of each context.
-async fn capture_settings(client: &Client, backup: &Backup) -> Result<Settings> {
+async fn capture_settings(client: &Client) -> Result<Settings> {
     let (config, mode) = (client.config(None).await?, client.mode(None).await?);
     let has_mode = mode.is_some();
     let contexts = client.contexts().await?;
@@ -87,8 +93,7 @@ async fn capture_settings(client: &Client, backup: &Backup) -> Result<Settings> 
         of_contexts.insert(name.clone(), json!({ "config": config, "mode": mode }));
     }
     let all = json!({ "config": config, "mode": mode, "contexts": of_contexts });
-    let sum = backup.put_json(layout::GLOBAL_CONFIG, &all).await?;
-    Ok(Settings { sum, has_mode, not_offered })
+    Ok(Settings { document: Document::new(&all), has_mode, not_offered })
 }
 
 /// Why a subject is captured.
@@ -99,12 +104,12 @@ enum Wanted {
     Referenced(BTreeSet<Option<u32>>),
 }
 
-/// One subject, read and written.
+/// One subject as it was read.
 struct Captured {
     name: String,
     compatibility: Option<String>,
-    versions: Vec<CapturedVersion>,
-    objects: Vec<(String, ObjectSum)>,
+    settings: Document,
+    versions: Vec<(CapturedVersion, Document)>,
 }
 
 /// What is kept in memory of a version.
@@ -117,40 +122,23 @@ pub(crate) struct CapturedVersion {
     pub(crate) references: Vec<Reference>,
 }
 
-struct Capture<'a> {
+struct Asker<'a> {
     plan: &'a SchemasPlan,
-    backup: &'a Backup,
     has_mode: bool,
-    objects: BTreeMap<String, ObjectSum>,
-    subjects: BTreeMap<String, Subject>,
-    versions: BTreeMap<VersionKey, CapturedVersion>,
-    /// Referenced versions that were looked for.
-    asked: BTreeSet<(String, Option<u32>)>,
 }
 
-impl Capture<'_> {
-    fn asked(&mut self, wanted: &BTreeMap<String, Wanted>) {
-        for (name, wanted) in wanted {
-            if let Wanted::Referenced(numbers) = wanted {
-                self.asked.extend(numbers.iter().map(|&number| (name.clone(), number)));
-            }
-        }
-    }
-
+impl Asker<'_> {
     async fn subject(&self, name: String, wanted: Wanted) -> Result<Captured> {
         let client = &self.plan.client;
         let config = client.config(Some(&name)).await?;
         let mode = if self.has_mode { client.mode(Some(&name)).await? } else { None };
         let compatibility =
             config.as_ref().and_then(|it| it["compatibilityLevel"].as_str()).map(str::to_owned);
-        let object = layout::subject(&name);
-        let metadata = json!({ "subject": name, "config": config, "mode": mode });
-        let sum = self.backup.put_json(&object, &metadata).await?;
-        let mut captured =
-            Captured { name, compatibility, versions: Vec::new(), objects: vec![(object, sum)] };
-        let all = self.numbers(&captured.name).await?;
+        let settings = Document::new(&json!({ "subject": name, "config": config, "mode": mode }));
+        let mut versions = Vec::new();
+        let all = self.numbers(&name).await?;
         for (number, deleted) in self.choose(&all, &wanted) {
-            let mut version: Version = client.version(&captured.name, number, deleted).await?;
+            let mut version: Version = client.version(&name, number, deleted).await?;
             let of_type = self.plan.schema_types.as_ref();
             if matches!(wanted, Wanted::Selected)
                 && of_type.is_some_and(|it| !it.contains(&version.schema.schema_type))
@@ -158,17 +146,17 @@ impl Capture<'_> {
                 continue;
             }
             version.deleted = deleted;
-            let file = layout::version(&captured.name, number);
-            captured.objects.push((file.clone(), self.backup.put_json(&file, &version).await?));
-            captured.versions.push(CapturedVersion {
+            let document = Document::new(&version);
+            let captured = CapturedVersion {
                 number,
                 id: version.id,
                 deleted,
                 schema_type: version.schema.schema_type,
                 references: version.schema.references,
-            });
+            };
+            versions.push((captured, document));
         }
-        Ok(captured)
+        Ok(Captured { name, compatibility, settings, versions })
     }
 
     /// A subject's versions and whether each is soft-deleted.
@@ -196,15 +184,56 @@ impl Capture<'_> {
             }
         }
     }
+}
 
-    fn add(&mut self, captured: Captured) {
-        self.objects.extend(captured.objects);
-        for version in captured.versions {
-            let key = VersionKey { subject: captured.name.clone(), version: version.number };
-            self.versions.insert(key, version);
+/// What was read so far; the documents themselves are in the spool.
+struct Gathered<'a> {
+    plan: &'a SchemasPlan,
+    spool: Spool,
+    objects: BTreeMap<String, ObjectSum>,
+    subjects: BTreeMap<String, Subject>,
+    versions: BTreeMap<VersionKey, CapturedVersion>,
+    /// Referenced versions that were looked for.
+    asked: BTreeSet<(String, Option<u32>)>,
+    /// Soft-deleted versions, and what they reference that does not exist any more.
+    dangling: BTreeMap<VersionKey, VersionKey>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(plan: &'a SchemasPlan) -> Self {
+        Self {
+            plan,
+            spool: Spool::new(),
+            objects: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            dangling: BTreeMap::new(),
         }
-        let first = VersionKey { subject: captured.name.clone(), version: 0 };
-        let own = self.versions.range(first..).take_while(|(key, _)| key.subject == captured.name);
+    }
+
+    fn push(&mut self, object: String, document: &Document) -> Result<()> {
+        self.spool.push(object.clone(), document)?;
+        self.objects.insert(object, document.sum().clone());
+        Ok(())
+    }
+
+    fn add(&mut self, captured: Captured) -> Result<()> {
+        let Captured { name, compatibility, settings, versions } = captured;
+        if versions.is_empty() {
+            // None of its versions is of a wanted type.
+            return Ok(());
+        }
+        self.push(layout::subject(&name), &settings)?;
+        for (version, document) in versions {
+            let key = VersionKey { subject: name.clone(), version: version.number };
+            if !self.versions.contains_key(&key) {
+                self.push(layout::version(&name, version.number), &document)?;
+                self.versions.insert(key, version);
+            }
+        }
+        let first = VersionKey { subject: name.clone(), version: 0 };
+        let own = self.versions.range(first..).take_while(|(key, _)| key.subject == name);
         let mut schema_type = String::new();
         let versions: Vec<SubjectVersion> = own
             .map(|(key, version)| {
@@ -217,29 +246,17 @@ impl Capture<'_> {
                 }
             })
             .collect();
-        let (name, compatibility) = (captured.name, captured.compatibility);
-        if versions.is_empty() {
-            // None of its versions is of a wanted type.
-            self.objects.remove(&layout::subject(&name));
-            return;
-        }
         self.subjects.insert(name.clone(), Subject { name, schema_type, compatibility, versions });
+        Ok(())
     }
 
     /// Referenced versions that are not captured yet; an error where they may not be pulled in.
-    fn missing_references(&self) -> Result<BTreeMap<String, Wanted>> {
+    fn missing_references(&mut self) -> Result<BTreeMap<String, Wanted>> {
         let mut missing: BTreeMap<String, BTreeSet<Option<u32>>> = BTreeMap::new();
         for (key, version) in &self.versions {
             for reference in &version.references {
-                let subject = qualify(&reference.subject, context(&key.subject));
-                // -1 means the latest one.
-                let number = u32::try_from(reference.version).ok();
-                let there = match (number, self.subjects.get(&subject)) {
-                    (Some(number), Some(it)) => it.versions.iter().any(|it| it.version == number),
-                    (None, found) => found.is_some(),
-                    (Some(_), None) => false,
-                };
-                if there {
+                let (subject, number) = reference.target(&key.subject);
+                if self.has(&subject, number) {
                     continue;
                 }
                 let pulls_in = match version.schema_type.as_str() {
@@ -250,14 +267,32 @@ impl Capture<'_> {
                 let asked = self.asked.contains(&(subject.clone(), number));
                 let whole =
                     self.plan.versions == Versions::All && self.subjects.contains_key(&subject);
-                if !pulls_in || asked || whole {
-                    let version = number.unwrap_or(0);
-                    return Err(Error::Reference { subject, version, by: key.to_string() });
+                if pulls_in && !asked && !whole {
+                    missing.entry(subject).or_default().insert(number);
+                    continue;
                 }
-                missing.entry(subject).or_default().insert(number);
+                let reference = VersionKey { subject, version: number.unwrap_or(0) };
+                // A registry deletes what only soft-deleted versions reference.
+                if version.deleted && pulls_in {
+                    self.dangling.insert(key.clone(), reference);
+                    continue;
+                }
+                let VersionKey { subject, version } = reference;
+                return Err(Error::Reference { subject, version, by: key.to_string() });
             }
         }
+        for (name, numbers) in &missing {
+            self.asked.extend(numbers.iter().map(|&number| (name.clone(), number)));
+        }
         Ok(missing.into_iter().map(|(name, it)| (name, Wanted::Referenced(it))).collect())
+    }
+
+    fn has(&self, subject: &str, number: Option<u32>) -> bool {
+        match (number, self.subjects.get(subject)) {
+            (Some(number), Some(it)) => it.versions.iter().any(|it| it.version == number),
+            (None, found) => found.is_some(),
+            (Some(_), None) => false,
+        }
     }
 
     fn id_mapping(&self) -> IdMapping {

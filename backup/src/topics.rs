@@ -1,6 +1,6 @@
 //! Which partitions there are, where they end, and their copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use artifact::manifest::{Partition, Topic, TopicFacts};
@@ -8,6 +8,7 @@ use artifact::{Backup, layout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kafka::{Cluster, Isolation, PartitionClient};
 
+use crate::audit::Audits;
 use crate::{Error, Result, TopicsPlan, partition};
 
 /// The cluster at the moment the backup began.
@@ -79,27 +80,32 @@ async fn offsets(
     Ok(Range { partition, start, end })
 }
 
-/// Copies every partition up to its end offset in the snapshot.
+/// Copies every partition up to its end offset in the snapshot; gives the ids in them that the
+/// audits do not know.
 pub(crate) async fn copy(
     plan: &TopicsPlan,
     snapshot: &Snapshot,
+    audits: &Audits,
     backup: &Backup,
-) -> Result<Vec<Topic>> {
+) -> Result<(Vec<Topic>, BTreeSet<u32>)> {
     let all = snapshot.topics.iter().flat_map(|(name, topic)| {
         let name: Arc<str> = name.as_str().into();
         topic.ranges.iter().map(move |&range| (Arc::clone(&name), range))
     });
-    let copies: Vec<(Arc<str>, Partition)> = stream::iter(all)
+    let copies: Vec<(Arc<str>, Partition, BTreeSet<u32>)> = stream::iter(all)
         .map(|(name, range)| async move {
-            let copied = partition::copy(plan, &name, range, backup).await?;
-            Ok::<_, Error>((name, copied))
+            let mut audit = audits.of(&name);
+            let copied = partition::copy(plan, &name, range, &mut audit, backup).await?;
+            Ok::<_, Error>((name, copied, audit.unknown()))
         })
         .buffered(plan.max_concurrent_partitions.get())
         .try_collect()
         .await?;
     let mut partitions: BTreeMap<Arc<str>, Vec<Partition>> = BTreeMap::new();
-    for (name, partition) in copies {
+    let mut unknown = BTreeSet::new();
+    for (name, partition, ids) in copies {
         partitions.entry(name).or_default().push(partition);
+        unknown.extend(ids);
     }
     let mut topics = Vec::with_capacity(snapshot.topics.len());
     for (name, topic) in &snapshot.topics {
@@ -107,5 +113,5 @@ pub(crate) async fn copy(
         let partitions = partitions.remove(name.as_str()).unwrap_or_default();
         topics.push(Topic { name: name.clone(), facts, partitions });
     }
-    Ok(topics)
+    Ok((topics, unknown))
 }

@@ -6,11 +6,11 @@ use artifact::manifest::{IdMapping, RegistryManifest, Segment, TopicFacts};
 use artifact::{Backup, SegmentReader, layout};
 use serde::Serialize;
 use serde_json::Value;
-use wire::codec::{self, Codec};
-use wire::translate::{Part, Parts, ids};
+use wire::translate::{Part, Parts};
 use wire::{Batch, Header};
 
 use crate::Result;
+use crate::ids::IdReader;
 
 /// What was looked at and what is wrong with it.
 #[derive(Debug, Default, Serialize)]
@@ -55,11 +55,7 @@ pub struct Ids {
 /// # Errors
 ///
 /// Where there is no finished backup, or the store fails. Damage is a problem, not an error.
-pub async fn validate(
-    backup: &Backup,
-    deep: bool,
-    decompressed_limit: usize,
-) -> Result<Validation> {
+pub async fn validate(backup: &Backup, deep: bool) -> Result<Validation> {
     let manifest = backup.manifest().await?;
     let mut validation = Validation { deep, ..Validation::default() };
     let mut known = BTreeSet::new();
@@ -84,7 +80,7 @@ pub async fn validate(
         if let Err(why) = backup.json::<TopicFacts>(&object, &topic.facts).await {
             validation.problem(&why)?;
         }
-        let mut reading = Reading::new(&known, decompressed_limit);
+        let mut reading = Reading::new(&known);
         for partition in &topic.partitions {
             for segment in &partition.segments {
                 validation.segments += 1;
@@ -134,17 +130,16 @@ fn default_ids(mapping: &IdMapping) -> BTreeSet<u32> {
 /// Reads a topic's records.
 struct Reading<'a> {
     known: &'a BTreeSet<u32>,
-    decompressed_limit: usize,
-    plain: Vec<u8>,
+    reader: IdReader,
     records: u64,
     keys: Ids,
     values: Ids,
 }
 
 impl<'a> Reading<'a> {
-    fn new(known: &'a BTreeSet<u32>, decompressed_limit: usize) -> Self {
-        let (plain, records, keys, values) = Default::default();
-        Self { known, decompressed_limit, plain, records, keys, values }
+    fn new(known: &'a BTreeSet<u32>) -> Self {
+        let (reader, records, keys, values) = Default::default();
+        Self { known, reader, records, keys, values }
     }
 
     async fn segment(
@@ -182,23 +177,15 @@ impl<'a> Reading<'a> {
         if header.is_control() {
             return Ok(0);
         }
-        let codec = header.codec().map_err(|why| why.to_string())?;
-        let payload = if codec == Codec::None {
-            batch.payload()
-        } else {
-            codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)
-                .map_err(|why| why.to_string())?;
-            &self.plain
-        };
         let (known, keys, values) = (self.known, &mut self.keys, &mut self.values);
-        ids(payload, header.count, Parts::BOTH, |found| {
+        let read = self.reader.read(&batch, Parts::BOTH, |found| {
             let side = if found.part == Part::Key { &mut *keys } else { &mut *values };
             let there = known.contains(&found.id);
             *(if there { &mut side.captured } else { &mut side.missing })
                 .entry(found.id)
                 .or_default() += 1;
-        })
-        .map_err(|why| why.to_string())?;
+        });
+        read.map_err(|why| why.to_string())?;
         self.records += header.count as u64;
         Ok(header.count as u64)
     }

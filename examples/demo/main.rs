@@ -73,13 +73,14 @@ async fn tell() -> Result<Check> {
     println!("     {records} records of {} topics, in {}", manifest.topics.len(), backup.place());
 
     println!("4. Restore: the target gives out its own ids, the records follow");
-    let restored = restore::run(&restore_plan(&target)?, &backup).await?;
+    let restored = restore::prepare(&restore_plan(&target)?, &backup)
+        .await?
+        .run(std::future::pending())
+        .await?;
     for schema in &restored.schemas {
-        let (subject, version) = (&schema.subject, schema.version);
-        println!(
-            "     {subject} version {version}: id {} -> {}",
-            schema.source_id, schema.target_id
-        );
+        let id = schema.target_id.ok_or("a schema was left out")?;
+        let (subject, version) = (&schema.subject, schema.source.version);
+        println!("     {subject} version {version}: id {} -> {}", schema.source_id, id);
     }
     let translated: u64 = restored.topics.iter().map(|it| it.translated).sum();
     println!("     {translated} ids translated in the records");
@@ -145,7 +146,8 @@ fn restore_plan(target: &World) -> Result<restore::Plan> {
         max_concurrent_partitions: 4.try_into()?,
         decompressed_limit: 64 << 20,
     };
-    let registry = restore::RegistryPlan { client: registry(target)?, rewrite_ids: true };
+    let mut registry = restore::RegistryPlan::new(registry(target)?);
+    registry.ids = restore::Ids::Rewrite;
     Ok(restore::Plan { topics: Some(topics), registry: Some(registry) })
 }
 

@@ -239,7 +239,7 @@ fn plain(value: &[u8]) -> Result<Value> {
 
 /// A schema by its id, and those that it references by their subjects.
 async fn schema(registry: &Client, id: u32) -> Result<Schema> {
-    let found = registry.schema(id).await?;
+    let found = registry.schema(id, ".").await?.ok_or(format!("schema {id} is not there"))?;
     let mut references = Vec::new();
     for reference in &found.references {
         let version =

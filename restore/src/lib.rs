@@ -3,21 +3,32 @@
 //! Everything that can be checked is checked before anything is changed; the id map is written
 //! before the first record is produced.
 
+pub mod generate;
+pub mod map;
 mod preflight;
 mod records;
+mod rename;
 mod schemas;
+mod source;
 mod topics;
+pub mod verify;
 
 use std::num::NonZeroUsize;
 
-use artifact::manifest::RegistryManifest;
-use artifact::{Backup, Manifest, layout};
+use artifact::manifest::VersionKey;
+use artifact::{Backup, Manifest};
 use kafka::Cluster;
 use serde::Serialize;
 use wire::Tally;
 use wire::id_map::MapFile;
 
+pub use map::Conflict;
 pub use preflight::Failure;
+pub use rename::Rename;
+pub use schemas::{Compatibility, Deletion, Ids, Outcome, RegistryPlan, SchemaStep, Strategy};
+
+use schemas::Planned;
+use source::Schemas;
 
 /// What to restore, and where to.
 #[derive(Debug)]
@@ -26,15 +37,6 @@ pub struct Plan {
     pub registry: Option<RegistryPlan>,
     /// Where the records go.
     pub topics: Option<TopicsPlan>,
-}
-
-/// Where the schemas go.
-#[derive(Debug)]
-pub struct RegistryPlan {
-    /// The target.
-    pub client: registry::Client,
-    /// Let the target give out ids, and translate those in the records.
-    pub rewrite_ids: bool,
 }
 
 /// Where the records go.
@@ -53,25 +55,59 @@ pub struct TopicsPlan {
 pub struct Restored {
     /// Each version, in the order of its registration.
     pub schemas: Vec<RestoredSchema>,
+    /// Versions of the target that were deleted before.
+    pub deleted: Vec<Deletion>,
+    /// Ids for which the given map counted, not the one that was learned.
+    pub conflicts: Vec<Conflict>,
     /// Each topic, by name.
     pub topics: Vec<RestoredTopic>,
     /// Where the id map lies, where one was written.
     pub id_map: Option<String>,
 }
 
-/// One version in the target.
-#[derive(Debug, Serialize)]
+/// One version and what became of it.
+#[derive(Debug, Clone, Serialize)]
 pub struct RestoredSchema {
-    /// The subject.
+    /// The subject in the target.
     pub subject: String,
-    /// Its version in the source.
-    pub version: u32,
+    /// The version in the source.
+    pub source: VersionKey,
     /// Its id in the source.
     pub source_id: u32,
-    /// Its id in the target.
-    pub target_id: u32,
-    /// Whether the target had it already.
-    pub existed: bool,
+    /// Its id in the target; none where it was left out.
+    pub target_id: Option<u32>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What a restore would do.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Why it can't be done; none where it can.
+    pub failures: Vec<String>,
+    /// Each version, in the order of its registration.
+    pub schemas: Vec<SchemaStep>,
+    /// Versions of the target that would be deleted before.
+    pub deletions: Vec<Deletion>,
+    /// Ids for which the given map counts, not the one that was learned.
+    pub conflicts: Vec<Conflict>,
+    /// The id map as far as it is known: an id is `null` where the target will give one out.
+    pub id_map: std::collections::BTreeMap<String, std::collections::BTreeMap<u32, Option<u32>>>,
+    /// The topics that would be written.
+    pub topics: Vec<PlannedTopic>,
+}
+
+/// One topic that would be written.
+#[derive(Debug, Serialize)]
+pub struct PlannedTopic {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: usize,
+    /// Its records.
+    pub records: u64,
+    /// The size of its segments.
+    pub bytes: u64,
 }
 
 /// One topic in the target.
@@ -115,7 +151,10 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] registry::Error),
     /// The target refused a schema.
-    #[error("Schema registration failed for subject {subject} (version {version}): {why}")]
+    #[error(
+        "Schema registration failed for subject {subject} (version {version}): {why}; where it is \
+         not compatible set `force_register: true`, or the subject's compatibility to NONE"
+    )]
     Registration {
         /// The subject.
         subject: String,
@@ -137,20 +176,21 @@ pub enum Error {
         /// The id in the target.
         target_id: u32,
     },
-    /// One source id would have to become two target ids.
+    /// Someone asked to stop.
+    #[error("interrupted; run it again to go on")]
+    Interrupted,
+    /// Modes or compatibility that could not be put back.
     #[error(
-        "schema id {source_id} became {first} and {second} in the target: subject {subject} holds \
-         another schema than the subject that was restored before it"
+        "{}still in IMPORT mode or at compatibility NONE: {}. Run the restore again, or set their \
+         mode and compatibility by hand",
+        cause.as_ref().map(|it| format!("{it}; and ")).unwrap_or_default(),
+        subjects.iter().map(|(subject, why)| format!("{subject} ({why})")).collect::<Vec<_>>().join(", ")
     )]
-    Ambiguous {
-        /// The id in the source.
-        source_id: u32,
-        /// What it became first.
-        first: u32,
-        /// What it became then.
-        second: u32,
-        /// The subject that told.
-        subject: String,
+    StillHeld {
+        /// The subjects and why each could not be put back.
+        subjects: Vec<(String, String)>,
+        /// Why the restore failed before.
+        cause: Option<Box<Error>>,
     },
     /// Someone else writes to the partition.
     #[error(
@@ -184,61 +224,129 @@ pub enum Error {
 /// The result of a restore's work.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An artefact whose documents have been read and checked.
-struct Source<'a> {
+/// A restore that has been checked and can be carried out.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    plan: &'a Plan,
     backup: &'a Backup,
     manifest: Manifest,
-    registry: Option<RegistryManifest>,
+    schemas: Option<(Schemas, Planned)>,
+    failures: Vec<String>,
 }
 
-/// Checks, then restores everything.
-pub async fn run(plan: &Plan, backup: &Backup) -> Result<Restored> {
-    let source = open(backup).await?;
-    preflight::check(plan, &source).await?;
-
-    let mut restored = Restored::default();
-    let mut map = MapFile::default();
-    if let (Some(plan), Some(manifest)) = (&plan.registry, &source.registry) {
-        (restored.schemas, map) = schemas::restore(plan, manifest, backup).await?;
-        if plan.rewrite_ids {
-            restored.id_map = Some(write_map(&map, backup).await?);
-        }
-    }
-    if let Some(plan) = &plan.topics {
-        let map = map.id_map(wire::id_map::DEFAULT_CONTEXT);
-        restored.topics = topics::restore(plan, &source, &map).await?;
-    }
-    Ok(restored)
-}
-
-async fn open(backup: &Backup) -> Result<Source<'_>> {
+/// Runs every check and plans everything; changes nothing.
+///
+/// # Errors
+///
+/// Where there is no finished backup, or its store fails. What stands against the restore is in the
+/// report.
+pub async fn prepare<'a>(plan: &'a Plan, backup: &'a Backup) -> Result<Prepared<'a>> {
     let manifest = backup.manifest().await?;
-    let registry = match &manifest.schema_registry {
-        Some(part) => Some(backup.json(layout::REGISTRY_MANIFEST, &part.manifest).await?),
-        None => None,
-    };
-    Ok(Source { backup, manifest, registry })
+    let mut failures = Vec::new();
+    let mut schemas = None;
+    if let Some(plan) = &plan.registry {
+        let registry = preflight::registry_manifest(backup, &manifest).await?;
+        schemas = preflight::registry(plan, backup, registry.as_ref(), &mut failures).await?;
+    }
+    if let Some(topics) = &plan.topics {
+        preflight::segments(backup, &manifest, &mut failures).await;
+        if let Err(why) = preflight::topics(topics, &manifest, &mut failures).await {
+            failures.push(why.to_string());
+        }
+        if let (Some(plan), Some((_, planned))) = (&plan.registry, &schemas) {
+            preflight::unchanged_ids(plan, planned, &mut failures);
+        }
+    }
+    Ok(Prepared { plan, backup, manifest, schemas, failures })
 }
 
-/// A map of an earlier restore is kept under another name, unless it is the same.
-async fn write_map(map: &MapFile, backup: &Backup) -> Result<String> {
-    let store = backup.store();
-    let key = backup.key(layout::ID_MAP);
-    let place = store.place(&key);
-    if store.size(&key).await.map_err(artifact::Error::from)?.is_some() {
-        let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
-        let earlier = std::str::from_utf8(&bytes).ok().and_then(|it| MapFile::parse(it).ok());
-        let same =
-            earlier.is_some_and(|it| it.mapping == map.mapping && it.contexts == map.contexts);
-        if same {
-            return Ok(place);
+impl Prepared<'_> {
+    /// What would be done, and what stands against it.
+    pub fn report(&self) -> Report {
+        let mut report = Report { failures: self.failures.clone(), ..Report::default() };
+        if let (Some(plan), Some((source, planned))) = (&self.plan.registry, &self.schemas) {
+            let (known, conflicts) = map::predict(plan, source, &planned.steps);
+            for step in &planned.steps {
+                let of = registry::model::context(&step.source.subject);
+                let usable = matches!(step.outcome, Outcome::Restore | Outcome::Exists);
+                if usable {
+                    report.id_map.entry(of.to_owned()).or_default().insert(step.source_id, None);
+                }
+            }
+            for (of, pairs) in map::contexts(&known) {
+                let pairs = pairs.iter().map(|(&source, &target)| (source, Some(target)));
+                report.id_map.entry(of.to_owned()).or_default().extend(pairs);
+            }
+            report.schemas.clone_from(&planned.steps);
+            report.deletions.clone_from(&planned.deletions);
+            report.conflicts = conflicts;
         }
-        let aside =
-            backup.key(&format!("id-map.before-{}.json", jiff::Timestamp::now().as_second()));
-        store.rename(&key, &aside).await.map_err(artifact::Error::from)?;
-        tracing::info!("the id map of an earlier restore was kept as {}", store.place(&aside));
+        if self.plan.topics.is_some() {
+            let planned = self.manifest.topics.iter().map(|it| PlannedTopic {
+                name: it.name.clone(),
+                partitions: it.partitions.len(),
+                records: it.records(),
+                bytes: it.bytes(),
+            });
+            report.topics = planned.collect();
+        }
+        report
     }
-    let json = map.to_json();
-    store.put(&key, json.into()).await.map_err(artifact::Error::from)?;
-    Ok(place)
+
+    /// Restores everything. `interrupted` ends it early: then modes that were changed for a while
+    /// are put back.
+    pub async fn run(self, interrupted: impl Future<Output = ()>) -> Result<Restored> {
+        let mut interrupted = std::pin::pin!(interrupted);
+        let mut failures = self.failures;
+        if let (Some(plan), Some((_, planned))) = (&self.plan.registry, &self.schemas)
+            && failures.is_empty()
+        {
+            preflight::may_import(&plan.client, planned, &mut failures).await?;
+        }
+        if !failures.is_empty() {
+            return Err(Failure(failures).into());
+        }
+        let mut restored = Restored::default();
+        let mut map = MapFile::default();
+        if let (Some(plan), Some((source, planned))) = (&self.plan.registry, &self.schemas) {
+            let left_behind = schemas::left_behind(self.backup, &plan.client.url()).await?;
+            restored.schemas =
+                schemas::apply(plan, planned, left_behind, self.backup, interrupted.as_mut())
+                    .await?;
+            restored.deleted.clone_from(&planned.deletions);
+            (map, restored.conflicts) = map::learn(plan, source, &restored.schemas);
+            if plan.write_map {
+                restored.id_map = Some(map::write(&map, self.backup).await?);
+            }
+            if self.plan.topics.is_some() {
+                unchanged_ids(plan, &restored.schemas)?;
+            }
+            if plan.ids != Ids::Rewrite {
+                map = plan.given_map.clone();
+            }
+        }
+        if let Some(plan) = &self.plan.topics {
+            let map = map.id_map(wire::id_map::DEFAULT_CONTEXT);
+            restored.topics = tokio::select! {
+                biased;
+                () = interrupted => return Err(Error::Interrupted),
+                topics = topics::restore(plan, self.backup, &self.manifest, &map) => topics?,
+            };
+        }
+        Ok(restored)
+    }
+}
+
+/// Before the first record: one with an id that means another schema could not be told later.
+fn unchanged_ids(plan: &RegistryPlan, restored: &[RestoredSchema]) -> Result<()> {
+    if plan.ids != Ids::Assigned {
+        return Ok(());
+    }
+    let changed = restored.iter().find(|it| it.target_id.is_some_and(|id| id != it.source_id));
+    match changed {
+        Some(&RestoredSchema { source_id, target_id: Some(target_id), ref subject, .. }) => {
+            Err(Error::IdChanged { subject: subject.clone(), source_id, target_id })
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,192 +1,171 @@
-//! Schemas into the target, in dependency order, and the map of their ids.
+//! Schemas into the target: planned by asking only, then done in dependency order.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod apply;
+mod held;
+mod plan;
 
-use artifact::manifest::{RegistryManifest, VersionKey};
-use artifact::{Backup, layout};
-use registry::model::{Version, context, qualify};
-use registry::{Client, Reference};
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use artifact::manifest::VersionKey;
+use registry::{Client, Version};
+use serde::Serialize;
 use serde_json::Value;
-use wire::id_map::{DEFAULT_CONTEXT, MapFile, Registry};
+use wire::id_map::MapFile;
 
-use crate::{Error, RegistryPlan, RestoredSchema, Result};
+pub(crate) use apply::apply;
+use held::Original;
+pub(crate) use held::left_behind;
+pub(crate) use plan::{key_of, plan};
 
-/// `_metadata.json` of a subject, and `_global_config.json`.
-#[derive(Debug, Deserialize)]
-struct Settings {
-    config: Option<Value>,
-    mode: Option<String>,
+use crate::Rename;
+use crate::source::Settings;
+
+/// Where the schemas go, and how.
+#[derive(Debug)]
+pub struct RegistryPlan {
+    /// The target.
+    pub client: Client,
+    /// What to do where the target has versions of a subject already.
+    pub strategy: Strategy,
+    /// What becomes of the ids.
+    pub ids: Ids,
+    /// New names.
+    pub rename: Rename,
+    /// The subjects' own compatibility in the target.
+    pub compatibility: Compatibility,
+    /// Set NONE for each subject while it is registered.
+    pub force_register: bool,
+    /// A map from elsewhere, laid over what is learned.
+    pub given_map: MapFile,
+    /// Write the id map into the artefact's folder.
+    pub write_map: bool,
 }
 
-pub(crate) async fn restore(
-    plan: &RegistryPlan,
-    manifest: &RegistryManifest,
-    backup: &Backup,
-) -> Result<(Vec<RestoredSchema>, MapFile)> {
-    let client = &plan.client;
-    let there: BTreeSet<String> = client.subjects(false).await?.into_iter().collect();
-    let mut target = Target { client, late_configs: Vec::new(), numbers: BTreeMap::new() };
-    if there.is_empty() {
-        // A registry that is in use keeps its own global level and mode.
-        let settings: Settings = read(backup, manifest, layout::GLOBAL_CONFIG).await?;
-        target.set_config(None, settings.config).await?;
-    }
-    let mut modes = Vec::new();
-    for subject in manifest.subjects.iter().filter(|it| !there.contains(&it.name)) {
-        let settings: Settings = read(backup, manifest, &layout::subject(&subject.name)).await?;
-        target.set_config(Some(&subject.name), settings.config).await?;
-        modes.extend(settings.mode.map(|mode| (subject.name.clone(), mode)));
-    }
-
-    let referenced = referenced(backup, manifest).await?;
-    let mut restored = Vec::with_capacity(manifest.dependency_order.len());
-    let mut to_delete = Vec::new();
-    let mut map = MapFile {
-        source: Some(Registry { url: manifest.url.clone() }),
-        target: Some(Registry { url: client.url() }),
-        created_at: Some(jiff::Timestamp::now().to_string()),
-        ..MapFile::default()
-    };
-    for key in &manifest.dependency_order {
-        let mut version: Version =
-            read(backup, manifest, &layout::version(&key.subject, key.version)).await?;
-        target.renumber(&mut version);
-        let needs_number = version.deleted || referenced.contains(key);
-        let registered = target.register(&version, needs_number).await?;
-        let target_id = registered.id;
-        if let Some(number) = registered.version {
-            if version.deleted && !registered.existed {
-                to_delete.push((key.subject.clone(), number));
-            }
-            target.numbers.insert(key.clone(), number);
+impl RegistryPlan {
+    /// Adds what is missing, and lets the target give out the ids.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            strategy: Strategy::default(),
+            ids: Ids::default(),
+            rename: Rename::default(),
+            compatibility: Compatibility::default(),
+            force_register: false,
+            given_map: MapFile::default(),
+            write_map: true,
         }
-        learn(&mut map, &version, target_id)?;
-        if !plan.rewrite_ids && version.id != target_id {
-            let (subject, source_id) = (version.subject, version.id);
-            return Err(Error::IdChanged { subject, source_id, target_id });
-        }
-        restored.push(RestoredSchema {
-            subject: version.subject,
-            version: version.version,
-            source_id: version.id,
-            target_id,
-            existed: registered.existed,
-        });
-    }
-    for (subject, config) in std::mem::take(&mut target.late_configs) {
-        client.set_config(subject.as_deref(), &config).await?;
-    }
-    // After all that references them is there: a registry takes no reference to a deleted version.
-    for (subject, version) in to_delete.into_iter().rev() {
-        client.delete_version(&subject, version).await?;
-    }
-    // Last, because a mode can forbid to register.
-    if client.mode(None).await?.is_some() {
-        for (subject, mode) in modes {
-            client.set_mode(Some(&subject), &mode).await?;
-        }
-    }
-    Ok((restored, map))
-}
-
-/// The versions that others reference: only their numbers in the target matter.
-async fn referenced(backup: &Backup, manifest: &RegistryManifest) -> Result<BTreeSet<VersionKey>> {
-    let mut referenced = BTreeSet::new();
-    for key in &manifest.dependency_order {
-        let version: Version =
-            read(backup, manifest, &layout::version(&key.subject, key.version)).await?;
-        for reference in &version.schema.references {
-            referenced.extend(key_of(reference, &version.subject));
-        }
-    }
-    Ok(referenced)
-}
-
-/// `None` for the latest version, whichever it is.
-fn key_of(reference: &Reference, by: &str) -> Option<VersionKey> {
-    let version = u32::try_from(reference.version).ok()?;
-    Some(VersionKey { subject: qualify(&reference.subject, context(by)), version })
-}
-
-struct Target<'a> {
-    client: &'a Client,
-    /// Configs that the target takes only once the subject is there (Apicurio).
-    late_configs: Vec<(Option<String>, Value)>,
-    /// Versions that others reference, and their numbers in the target: gaps close there.
-    numbers: BTreeMap<VersionKey, u32>,
-}
-
-/// What became of a version.
-struct Registered {
-    id: u32,
-    /// Its number in the target, where it was asked for.
-    version: Option<u32>,
-    existed: bool,
-}
-
-impl Target<'_> {
-    async fn set_config(&mut self, subject: Option<&str>, config: Option<Value>) -> Result<()> {
-        let Some(config) = config else { return Ok(()) };
-        match self.client.set_config(subject, &config).await {
-            Err(error) if error.is_not_found() => {
-                self.late_configs.push((subject.map(str::to_owned), config));
-                Ok(())
-            }
-            result => Ok(result?),
-        }
-    }
-
-    /// Points references at the target's version numbers.
-    fn renumber(&self, version: &mut Version) {
-        let by = &version.subject;
-        for reference in &mut version.schema.references {
-            let number = key_of(reference, by).and_then(|key| self.numbers.get(&key));
-            if let Some(&number) = number {
-                reference.version = number as i32;
-            }
-        }
-    }
-
-    async fn register(&self, version: &Version, needs_number: bool) -> Result<Registered> {
-        let (client, subject, schema) = (self.client, &version.subject, &version.schema);
-        let fail =
-            |why| Error::Registration { subject: subject.clone(), version: version.version, why };
-        let lookup = async || client.lookup(subject, schema, version.deleted).await.map_err(fail);
-        if let Some(found) = lookup().await? {
-            return Ok(Registered { id: found.id, version: Some(found.version), existed: true });
-        }
-        let id = client.register(subject, schema).await.map_err(fail)?;
-        let number = if needs_number { lookup().await?.map(|it| it.version) } else { None };
-        Ok(Registered { id, version: number, existed: false })
     }
 }
 
-fn learn(map: &mut MapFile, version: &Version, target_id: u32) -> Result<()> {
-    let default = context(&version.subject) == DEFAULT_CONTEXT;
-    let pairs: &mut BTreeMap<u32, u32> = if default {
-        let subjects = map.subjects.entry(version.id).or_default();
-        if !subjects.contains(&version.subject) {
-            subjects.push(version.subject.clone());
-        }
-        &mut map.mapping
-    } else {
-        map.contexts.entry(context(&version.subject).to_owned()).or_default()
-    };
-    let first = *pairs.entry(version.id).or_insert(target_id);
-    if first != target_id {
-        let (source_id, subject) = (version.id, version.subject.clone());
-        return Err(Error::Ambiguous { source_id, first, second: target_id, subject });
-    }
-    Ok(())
+/// What to do where the target has versions of a subject already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Add what is missing, touch nothing that is there.
+    #[default]
+    Preserve,
+    /// Make the subject as it is in the backup.
+    Overwrite,
+    /// Leave every subject alone that has versions.
+    Skip,
 }
 
-async fn read<T: serde::de::DeserializeOwned>(
-    backup: &Backup,
-    manifest: &RegistryManifest,
-    object: &str,
-) -> Result<T> {
-    // An object that the manifest does not list has an empty sum, which no object matches.
-    let sum = manifest.objects.get(object).cloned().unwrap_or_default();
-    Ok(backup.json(object, &sum).await?)
+/// What becomes of the ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ids {
+    /// The target gives them out; records may only be restored where they come out the same.
+    #[default]
+    Assigned,
+    /// The target gives them out, and those in the records are translated.
+    Rewrite,
+    /// They and the version numbers stay as they are (IMPORT mode).
+    Force,
+}
+
+/// The subjects' own compatibility in the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Compatibility {
+    /// As in the backup.
+    #[default]
+    FromBackup,
+    /// Whatever the target has.
+    Untouched,
+    /// This level.
+    Level(String),
+}
+
+/// What is to be done with a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is registered.
+    Restore,
+    /// The target has it.
+    Exists,
+    /// The strategy leaves its subject alone, and the target has no such schema there.
+    Skip,
+    /// It can't be registered.
+    Refuse,
+}
+
+/// One version of the backup and what becomes of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SchemaStep {
+    /// The version in the source.
+    #[serde(flatten)]
+    pub source: VersionKey,
+    /// Its id in the source.
+    pub source_id: u32,
+    /// The subject in the target.
+    pub target_subject: String,
+    /// The version in the target: exact where it exists or is forced, expected otherwise.
+    pub target_version: Option<u32>,
+    /// The id in the target; none where the target will give one out.
+    pub target_id: Option<u32>,
+    /// What is done.
+    pub outcome: Outcome,
+    /// Why it is skipped or refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Soft-deleted in the source, and to be so in the target.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// With its references as the target names them.
+    #[serde(skip)]
+    pub(crate) version: Version,
+    /// It exists, but is to be soft-deleted.
+    #[serde(skip)]
+    pub(crate) delete_existing: bool,
+}
+
+/// A version of the target that goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Deletion {
+    /// The version in the target.
+    #[serde(flatten)]
+    pub version: VersionKey,
+    /// For good, because its number or id is needed; soft otherwise.
+    pub permanent: bool,
+}
+
+/// All that is going to be done to the target registry.
+#[derive(Debug, Default)]
+pub(crate) struct Planned {
+    pub(crate) steps: Vec<SchemaStep>,
+    pub(crate) deletions: Vec<Deletion>,
+    /// Settings of the whole (`None`) and of contexts (`:.eu:`).
+    pub(crate) wide_settings: Vec<(Option<String>, Settings)>,
+    /// Settings of subjects: what each is to have.
+    pub(crate) settings: Vec<SubjectSettings>,
+    /// Changed for a while.
+    pub(crate) held: BTreeMap<String, Original>,
+    /// The target's own mode; `None` where it offers none.
+    pub(crate) global_mode: Option<String>,
+}
+
+/// What a subject is to have of its own; `None` leaves it.
+#[derive(Debug)]
+pub(crate) struct SubjectSettings {
+    pub(crate) subject: String,
+    pub(crate) config: Option<Option<Value>>,
+    pub(crate) mode: Option<Option<String>>,
 }

@@ -1,23 +1,23 @@
 //! Topics created and their partitions written.
 
-use artifact::layout;
 use artifact::manifest::{Topic, TopicFacts};
+use artifact::{Backup, Manifest, layout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kafka::{Created, NewTopic};
 use wire::{IdMap, Tally};
 
-use crate::{Error, RestoredTopic, Result, Source, TopicsPlan, records};
+use crate::{Error, RestoredTopic, Result, TopicsPlan, records};
 
 pub(crate) async fn restore(
     plan: &TopicsPlan,
-    source: &Source<'_>,
+    backup: &Backup,
+    manifest: &Manifest,
     map: &IdMap,
 ) -> Result<Vec<RestoredTopic>> {
     let brokers = plan.cluster.metadata(Some(&[])).await?.brokers.len();
-    let mut restored = Vec::with_capacity(source.manifest.topics.len());
-    for topic in &source.manifest.topics {
-        let facts: TopicFacts =
-            source.backup.json(&layout::topic(&topic.name), &topic.facts).await?;
+    let mut restored = Vec::with_capacity(manifest.topics.len());
+    for topic in &manifest.topics {
+        let facts: TopicFacts = backup.json(&layout::topic(&topic.name), &topic.facts).await?;
         restored.push(RestoredTopic {
             name: topic.name.clone(),
             created: create(plan, facts, brokers).await?,
@@ -27,13 +27,13 @@ pub(crate) async fn restore(
             undecodable: 0,
         });
     }
-    let all = source.manifest.topics.iter().enumerate().flat_map(|(index, topic)| {
+    let all = manifest.topics.iter().enumerate().flat_map(|(index, topic)| {
         topic.partitions.iter().map(move |partition| (index, topic, partition))
     });
     let written: Vec<(usize, u64, Tally)> = stream::iter(all)
         .map(|(index, topic, partition)| async move {
             let (records, tally) =
-                records::write(plan, source.backup, &topic.name, partition, map).await?;
+                records::write(plan, backup, &topic.name, partition, map).await?;
             Ok::<_, Error>((index, records, tally))
         })
         .buffer_unordered(plan.max_concurrent_partitions.get())
@@ -42,7 +42,7 @@ pub(crate) async fn restore(
     for (index, records, tally) in written {
         restored[index].records += records;
         restored[index].count(&tally);
-        warn(&source.manifest.topics[index], &tally);
+        warn(&manifest.topics[index], &tally);
     }
     Ok(restored)
 }

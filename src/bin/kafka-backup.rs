@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use app::logging;
 use clap::{Parser, Subcommand};
+use kafka_backup::commands::restore::How;
 use kafka_backup::commands::{self, Format};
 use kafka_backup::exit;
 
@@ -41,6 +42,23 @@ enum Command {
         /// The settings file
         #[arg(long)]
         config: PathBuf,
+        /// Check everything and show what would be done; change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Delete and replace in the target without asking (strategy: overwrite)
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Compare the target registry with the backup
+    Verify {
+        /// The settings file of the restore
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Show, check or make id maps
+    Map {
+        #[command(subcommand)]
+        command: MapCommand,
     },
     /// Show what a backup holds
     Describe {
@@ -71,6 +89,38 @@ enum Command {
 }
 
 #[derive(Subcommand)]
+enum MapCommand {
+    /// Print a map as it is understood
+    Show {
+        /// A file, or s3://bucket/key
+        file: String,
+    },
+    /// Check a map, and with registries whether its ids exist there
+    Check {
+        /// A file, or s3://bucket/key
+        file: String,
+        /// The source registry: a URL, or a settings file that names it
+        #[arg(long)]
+        source: Option<String>,
+        /// The target registry: a URL, or a settings file that names it
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Make the map between two live registries by comparing their schemas
+    Generate {
+        /// The source registry: a URL, or a settings file that names it
+        #[arg(long)]
+        source: String,
+        /// The target registry: a URL, or a settings file that names it
+        #[arg(long)]
+        target: String,
+        /// Write the map here
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Read a settings file as a run would and show what it means, without secrets
     Check {
@@ -89,7 +139,19 @@ async fn main() -> ExitCode {
         Command::Backup { config, schemas_only } => {
             commands::backup::run(&config, schemas_only, format).await
         }
-        Command::Restore { config } => commands::restore::run(&config, format).await,
+        Command::Restore { config, dry_run, yes } => {
+            commands::restore::run(&config, How { dry_run, yes }, format).await
+        }
+        Command::Verify { config } => commands::verify::run(&config, format).await,
+        Command::Map { command } => match command {
+            MapCommand::Show { file } => commands::map::show(&file, format).await,
+            MapCommand::Check { file, source, target } => {
+                commands::map::check(&file, source.as_deref(), target.as_deref(), format).await
+            }
+            MapCommand::Generate { source, target, output } => {
+                commands::map::make(&source, &target, output.as_deref(), format).await
+            }
+        },
         Command::Describe { path, backup_id } => {
             commands::describe::run(&path, &backup_id, format).await
         }

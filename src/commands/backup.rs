@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ::backup::{Plan, SchemasPlan, Selection, TopicsPlan, Versions};
+use ::backup::{AuditIds, Plan, SchemasPlan, Selection, TopicsPlan, Versions};
 use app::SettingsError;
 use artifact::Backup;
 
@@ -70,5 +70,10 @@ fn schemas(file: &Path, settings: &SchemaRegistry) -> Result<SchemasPlan, Failur
         include_soft_deleted: chosen.include_soft_deleted,
         include_references: chosen.include_references,
         include_protobuf_dependencies: settings.protobuf.include_dependencies,
+        audit_ids: match chosen.audit_ids {
+            None => AuditIds::OfSchemaTopics,
+            Some(true) => AuditIds::Always,
+            Some(false) => AuditIds::Never,
+        },
     })
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use ::proxy::{Proxy, Rewrite, Settings};
 use app::{SettingsError, admin, shutdown};
-use artifact::store::StoreError;
-use wire::id_map::{DEFAULT_CONTEXT, MapFile};
+use wire::id_map::DEFAULT_CONTEXT;
 use wire::translate::Parts;
 
 use crate::exit::Failure;
@@ -16,7 +15,7 @@ use crate::settings::proxy::ProxyFile;
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
-    let map = load_map(&settings.id_map.file).await?;
+    let map = open::map(&settings.id_map.file).await?;
     let ids = map.mapping.len();
     let proxy = Proxy::start(proxy_settings(file, &settings)?, map.id_map(DEFAULT_CONTEXT))
         .await
@@ -42,7 +41,7 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
 pub async fn check(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     proxy_settings(file, &settings)?;
-    let map = load_map(&settings.id_map.file).await?;
+    let map = open::map(&settings.id_map.file).await?;
     eprintln!("{}: no mistakes found, the map has {} ids", file.display(), map.mapping.len());
     Ok(())
 }
@@ -66,18 +65,4 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
     })
-}
-
-async fn load_map(place: &str) -> Result<MapFile, Failure> {
-    let (store, key) = match place.rsplit_once('/') {
-        Some((folder, key)) if place.starts_with("s3://") => (open::store_at(folder).await?, key),
-        _ => (open::store_at("").await?, place),
-    };
-    let bytes = store.get(key).await.map_err(|error| match error {
-        StoreError::NotFound { .. } => Failure::Usage(format!("id map {place} does not exist")),
-        StoreError::Failed { .. } => Failure::Failed(format!("id map: {error}")),
-    })?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|why| Failure::Usage(format!("id map {place}: {why}")))?;
-    MapFile::parse(text).map_err(|why| Failure::Usage(format!("id map {place}: {why}")))
 }

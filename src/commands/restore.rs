@@ -1,21 +1,57 @@
 //! `kafka-backup restore`
 
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use ::restore::{Plan, RegistryPlan, Restored, TopicsPlan};
+use ::restore::{
+    Compatibility, Deletion, Ids, Outcome, Plan, RegistryPlan, Rename, Report, Restored, Strategy,
+    TopicsPlan,
+};
+use app::{SettingsError, shutdown};
 use artifact::Backup;
 
 use super::{Format, print_json};
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::job::{Job, Mode};
+use crate::settings::job::{Job, Mode, SchemaRegistry, SetCompatibility, Strategy as Settings};
+
+/// How a restore is run.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Only tell what would be done.
+    pub dry_run: bool,
+    /// Delete and replace without asking.
+    pub yes: bool,
+}
 
 /// Restores what the file names and prints what was done.
-pub async fn run(file: &Path, format: Format) -> Result<(), Failure> {
+pub async fn run(file: &Path, how: How, format: Format) -> Result<(), Failure> {
     let job = Job::load(file, Mode::Restore)?;
     let backup = Backup::new(open::store(file, &job.storage).await?, &job.backup_id);
-    let plan = plan(file, &job)?;
-    let restored = ::restore::run(&plan, &backup).await?;
+    let plan = plan(file, &job).await?;
+    let prepared = ::restore::prepare(&plan, &backup).await?;
+    let report = prepared.report();
+    if how.dry_run || job.registry().is_some_and(|it| it.restore.dry_run) {
+        match format {
+            Format::Json => print_json(&report),
+            Format::Text => print_report(&report),
+        }
+        return match report.failures.len() {
+            0 => Ok(()),
+            count => Err(Failure::Preflight(format!("{count} checks failed; nothing was changed"))),
+        };
+    }
+    if report.failures.is_empty() && !report.deletions.is_empty() && !how.yes {
+        confirm(&report.deletions)?;
+    }
+    let interrupted = async {
+        match shutdown::asked().await {
+            Ok(signal) => tracing::warn!("{signal}: stopping"),
+            // Without signals there is only the end of the work to wait for.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let restored = prepared.run(interrupted).await?;
     match format {
         Format::Json => print_json(&restored),
         Format::Text => print(&restored),
@@ -23,7 +59,32 @@ pub async fn run(file: &Path, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
+/// What is deleted is listed first, and only a person or `--yes` lets it happen.
+fn confirm(deletions: &[Deletion]) -> Result<(), Failure> {
+    for it in deletions {
+        let how = if it.permanent { "deleted for good" } else { "soft-deleted" };
+        eprintln!("{} of the target is {how}", it.version);
+    }
+    let count = deletions.len();
+    let refused = |why: &str| {
+        Err(Failure::Preflight(format!(
+            "{count} versions of the target would be deleted or replaced; {why}, so nothing was \
+             changed"
+        )))
+    };
+    if !std::io::stdin().is_terminal() {
+        return refused("there is neither --yes nor a terminal to ask on");
+    }
+    eprint!("go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    match read {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => refused("that was not confirmed"),
+    }
+}
+
+async fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
     let topics = match &job.target {
         None => None,
         Some(target) => Some(TopicsPlan {
@@ -34,25 +95,112 @@ fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
     };
     let registry = match job.registry() {
         None => None,
-        Some(settings) => Some(RegistryPlan {
-            client: open::registry(file, settings)?,
-            rewrite_ids: settings.restore.rewrite_ids,
-        }),
+        Some(settings) => Some(registry_plan(file, settings).await?),
     };
     Ok(Plan { registry, topics })
 }
 
+/// The plan of the `schema_registry` section, for a restore and for what verifies it.
+pub(super) async fn registry_plan(
+    file: &Path,
+    settings: &SchemaRegistry,
+) -> Result<RegistryPlan, Failure> {
+    let restore = &settings.restore;
+    let (subjects, contexts) = (restore.subject_mapping.clone(), restore.context_mapping.clone());
+    let rename = Rename::new(subjects, contexts)
+        .map_err(|why| SettingsError::new(file, format!("schema_registry.restore.{why}")))?;
+    let given_map = match restore.id_mapping_file.as_ref().and_then(|it| it.to_str()) {
+        Some(place) => open::map(place).await?,
+        None => wire::id_map::MapFile::default(),
+    };
+    Ok(RegistryPlan {
+        client: open::registry(file, settings)?,
+        strategy: match restore.strategy {
+            Settings::Preserve => Strategy::Preserve,
+            Settings::Overwrite => Strategy::Overwrite,
+            Settings::Skip => Strategy::Skip,
+        },
+        ids: match (restore.force_ids, restore.rewrite_ids) {
+            (true, _) => Ids::Force,
+            (_, true) => Ids::Rewrite,
+            _ => Ids::Assigned,
+        },
+        rename,
+        compatibility: match restore.set_compatibility {
+            SetCompatibility::FromBackup(true) => Compatibility::FromBackup,
+            SetCompatibility::FromBackup(false) => Compatibility::Untouched,
+            SetCompatibility::Level(level) => Compatibility::Level(level.name().to_owned()),
+        },
+        force_register: restore.force_register,
+        given_map,
+        write_map: restore.id_mapping,
+    })
+}
+
+fn print_report(report: &Report) {
+    println!("nothing is changed: this is a dry run");
+    for it in &report.deletions {
+        println!("  {} of the target would be deleted", it.version);
+    }
+    if !report.schemas.is_empty() {
+        println!("schemas");
+    }
+    for it in &report.schemas {
+        let id = it.target_id.map_or("assigned".to_owned(), |id| id.to_string());
+        let target = if it.target_subject == it.source.subject {
+            String::new()
+        } else {
+            format!(" as {}", it.target_subject)
+        };
+        match it.outcome {
+            Outcome::Restore => println!("  {}{target}: id {} -> {id}", it.source, it.source_id),
+            Outcome::Exists => {
+                println!("  {}{target}: id {} -> {id}, already there", it.source, it.source_id);
+            }
+            Outcome::Skip | Outcome::Refuse => {
+                let what = if it.outcome == Outcome::Skip { "skipped" } else { "REFUSED" };
+                println!(
+                    "  {}{target}: {what}: {}",
+                    it.source,
+                    it.why.as_deref().unwrap_or_default()
+                );
+            }
+        }
+    }
+    if !report.topics.is_empty() {
+        println!("topics");
+    }
+    for it in &report.topics {
+        let (name, partitions, records) = (&it.name, it.partitions, it.records);
+        println!("  {name}: {partitions} partitions, {records} records, {}", super::size(it.bytes));
+    }
+    for failure in &report.failures {
+        println!("FAILED {failure}");
+    }
+}
+
 fn print(restored: &Restored) {
+    for it in &restored.deleted {
+        println!("  {} of the target was deleted", it.version);
+    }
     if !restored.schemas.is_empty() {
         println!("schemas");
-        for it in &restored.schemas {
-            let note = if it.existed { "  was there" } else { "" };
-            let (subject, version) = (&it.subject, it.version);
-            println!(
-                "  {subject} version {version}: id {} -> {}{note}",
-                it.source_id, it.target_id
-            );
-        }
+    }
+    for it in &restored.schemas {
+        let (source, source_id) = (&it.source, it.source_id);
+        let id = it.target_id.map_or("none".to_owned(), |id| id.to_string());
+        let note = match it.outcome {
+            Outcome::Restore => "",
+            Outcome::Exists => "  was there",
+            Outcome::Skip | Outcome::Refuse => "  skipped",
+        };
+        println!("  {source}: id {source_id} -> {id}{note}");
+    }
+    for it in &restored.conflicts {
+        println!(
+            "  id {}: {} as id_mapping_file says, though it became {}",
+            it.id, it.given, it.learned
+        );
     }
     if !restored.topics.is_empty() {
         println!("topics");

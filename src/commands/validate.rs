@@ -7,13 +7,10 @@ use super::{Format, print_json};
 use crate::exit::Failure;
 use crate::open;
 
-/// What a batch may grow to when it is decompressed: the default of restores.
-const DECOMPRESSED_LIMIT: usize = 256 << 20;
-
 /// Checks a finished backup; problems are printed and end with their own exit code.
 pub async fn run(path: &str, backup_id: &str, deep: bool, format: Format) -> Result<(), Failure> {
     let backup = Backup::new(open::store_at(path).await?, backup_id);
-    let validation = ::backup::validate::validate(&backup, deep, DECOMPRESSED_LIMIT).await?;
+    let validation = ::backup::validate::validate(&backup, deep).await?;
     match format {
         Format::Json => print_json(&validation),
         Format::Text => print(&validation),

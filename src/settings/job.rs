@@ -1,6 +1,6 @@
 //! `backup.yaml` and `restore.yaml`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
@@ -165,7 +165,7 @@ impl Default for Restore {
     fn default() -> Self {
         Self {
             max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
-            max_decompressed_bytes: 256 << 20,
+            max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
         }
     }
 }
@@ -327,6 +327,10 @@ pub struct RegistryBackup {
     pub include_versions: IncludeVersions,
     /// Pull referenced subjects in although no pattern names them.
     pub include_references: bool,
+    /// Read the records for ids that no captured version has; by default those of topics that have
+    /// a subject by their name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_ids: Option<bool>,
 }
 
 impl Default for RegistryBackup {
@@ -337,6 +341,7 @@ impl Default for RegistryBackup {
             include_soft_deleted: false,
             include_versions: IncludeVersions::All,
             include_references: true,
+            audit_ids: None,
         }
     }
 }
@@ -390,13 +395,87 @@ impl Default for Retry {
 }
 
 /// How to restore schemas.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryRestore {
     /// What to do where the target has schemas already.
     pub strategy: Strategy,
+    /// Keep ids and version numbers (IMPORT mode).
+    pub force_ids: bool,
     /// Let the target give out ids, and translate those in the records.
     pub rewrite_ids: bool,
+    /// A map from elsewhere, laid over what is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_mapping_file: Option<PathBuf>,
+    /// Write the id map beside the backup.
+    #[serde(default = "yes")]
+    pub id_mapping: bool,
+    /// New names of subjects; one `*` on both sides makes a pattern.
+    pub subject_mapping: BTreeMap<String, String>,
+    /// New names of contexts.
+    pub context_mapping: BTreeMap<String, String>,
+    /// The subjects' compatibility: as in the backup, left alone, or a level.
+    pub set_compatibility: SetCompatibility,
+    /// Set NONE for each subject while it is registered, then back.
+    pub force_register: bool,
+    /// Only tell what would be done.
+    pub dry_run: bool,
+}
+
+impl Default for RegistryRestore {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            force_ids: false,
+            rewrite_ids: false,
+            id_mapping_file: None,
+            id_mapping: true,
+            subject_mapping: BTreeMap::new(),
+            context_mapping: BTreeMap::new(),
+            set_compatibility: SetCompatibility::FromBackup(true),
+            force_register: false,
+            dry_run: false,
+        }
+    }
+}
+
+/// `true`, `false` or a level.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SetCompatibility {
+    /// As in the backup, or as the target has it.
+    FromBackup(bool),
+    /// This level.
+    Level(Level),
+}
+
+/// A compatibility level.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the registry's own names")]
+pub enum Level {
+    None,
+    Backward,
+    BackwardTransitive,
+    Forward,
+    ForwardTransitive,
+    Full,
+    FullTransitive,
+}
+
+impl Level {
+    /// As the API writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Backward => "BACKWARD",
+            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Self::Forward => "FORWARD",
+            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
+            Self::Full => "FULL",
+            Self::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
 }
 
 /// What to do where the target has schemas already.
@@ -406,6 +485,10 @@ pub enum Strategy {
     /// Add what is missing, touch nothing that is there.
     #[default]
     Preserve,
+    /// Make each subject as it is in the backup.
+    Overwrite,
+    /// Leave every subject alone that has versions.
+    Skip,
 }
 
 fn yes() -> bool {
@@ -442,7 +525,21 @@ impl Job {
                 "there is neither a `target` nor an `enterprise.schema_registry` to restore to",
             ),
             _ => Ok(()),
+        }?;
+        let Some(restore) = self.registry().map(|it| &it.restore) else { return Ok(()) };
+        if restore.force_ids && restore.rewrite_ids {
+            return fail(
+                "schema_registry.restore: `force_ids` keeps the ids and `rewrite_ids` changes them; \
+                 choose one",
+            );
         }
+        if restore.rewrite_ids && !restore.id_mapping {
+            return fail(
+                "schema_registry.restore: `rewrite_ids` needs the id map, so `id_mapping` can't be \
+                 false",
+            );
+        }
+        Ok(())
     }
 
     /// The registry's settings, unless it is left out.

@@ -118,7 +118,7 @@ impl Default for Limits {
         // Kafka's `socket.request.max.bytes` is 100 MiB; its own overhead comes on top.
         Self {
             max_frame_bytes: (100 << 20) + (64 << 10),
-            max_decompressed_bytes: 256 << 20,
+            max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
             drain_timeout_secs: 10,
         }
     }

@@ -2,13 +2,15 @@ use std::collections::BTreeMap;
 
 use artifact::manifest::VersionKey;
 use registry::graph::{GraphError, dependency_order};
-use registry::model::{context, qualify};
 
 use super::CapturedVersion;
 use crate::{Error, Result};
 
 /// Each version after those that it references, and after the earlier ones of its subject.
-pub(super) fn order(versions: &BTreeMap<VersionKey, CapturedVersion>) -> Result<Vec<VersionKey>> {
+pub(super) fn order(
+    versions: &BTreeMap<VersionKey, CapturedVersion>,
+    dangling: &BTreeMap<VersionKey, VersionKey>,
+) -> Result<Vec<VersionKey>> {
     let mut latest: BTreeMap<&str, u32> = BTreeMap::new();
     for key in versions.keys() {
         latest.insert(&key.subject, key.version);
@@ -18,11 +20,12 @@ pub(super) fn order(versions: &BTreeMap<VersionKey, CapturedVersion>) -> Result<
     for (key, version) in versions {
         let mut needs: Vec<VersionKey> = Vec::with_capacity(version.references.len() + 1);
         for reference in &version.references {
-            let subject = qualify(&reference.subject, context(&key.subject));
-            let number = u32::try_from(reference.version).ok();
-            // -1 means the latest one.
+            let (subject, number) = reference.target(&key.subject);
             let version = number.or_else(|| latest.get(subject.as_str()).copied()).unwrap_or(0);
-            needs.push(VersionKey { subject, version });
+            let needed = VersionKey { subject, version };
+            if versions.contains_key(&needed) || !dangling.contains_key(key) {
+                needs.push(needed);
+            }
         }
         needs.extend(previous.filter(|it| it.subject == key.subject).cloned());
         graph.insert(key.clone(), needs);

@@ -79,12 +79,14 @@ impl Backup {
 
     /// Writes a JSON object and gives what a manifest says of it.
     pub async fn put_json(&self, object: &str, value: &impl Serialize) -> Result<ObjectSum> {
-        let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
-        bytes.push(b'\n');
-        let sum =
-            ObjectSum { bytes: bytes.len() as u64, sha256: escape::hex(&Sha256::digest(&bytes)) };
-        self.store.put(&self.key(object), Bytes::from(bytes)).await?;
-        Ok(sum)
+        let document = Document::new(value);
+        self.put(object, document.bytes.into()).await?;
+        Ok(document.sum)
+    }
+
+    /// Writes an object.
+    pub async fn put(&self, object: &str, bytes: Bytes) -> Result<()> {
+        Ok(self.store.put(&self.key(object), bytes).await?)
     }
 
     /// Whether a segment is there with its size; its checksum shows when it is read.
@@ -116,6 +118,34 @@ impl Backup {
             return Err(Error::Damaged { place, why: "its SHA-256 does not match".to_owned() });
         }
         parse(&bytes, &place)
+    }
+}
+
+/// A JSON object as it is written.
+#[derive(Debug)]
+pub struct Document {
+    bytes: Vec<u8>,
+    sum: ObjectSum,
+}
+
+impl Document {
+    /// Writes it into memory.
+    pub fn new(value: &impl Serialize) -> Self {
+        let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
+        bytes.push(b'\n');
+        let sum =
+            ObjectSum { bytes: bytes.len() as u64, sha256: escape::hex(&Sha256::digest(&bytes)) };
+        Self { bytes, sum }
+    }
+
+    /// What is written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What a manifest says of it.
+    pub fn sum(&self) -> &ObjectSum {
+        &self.sum
     }
 }
 

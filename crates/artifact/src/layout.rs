@@ -6,6 +6,8 @@ use crate::escape::segment;
 pub const MANIFEST: &str = "manifest.json";
 /// How schema ids changed in a restore.
 pub const ID_MAP: &str = "id-map.json";
+/// Subjects whose mode or compatibility a restore has changed for a while, and what they had.
+pub const HELD: &str = "restore-in-progress.json";
 /// What was captured of the registry.
 pub const REGISTRY_MANIFEST: &str = "schema-registry/_manifest.json";
 /// Global compatibility and mode.
@@ -29,6 +31,11 @@ pub fn segment_facts(topic: &str, partition: i32, base_offset: i64) -> String {
 /// A subject's config and mode.
 pub fn subject(subject: &str) -> String {
     format!("schema-registry/subjects/{}/_metadata.json", segment(subject))
+}
+
+/// A schema that no captured version has, by its id in the default context.
+pub fn audited(id: u32) -> String {
+    format!("schema-registry/ids/{id}.json")
 }
 
 /// One version of a subject.

@@ -10,7 +10,7 @@ pub mod manifest;
 mod segment;
 pub mod store;
 
-pub use backup::Backup;
+pub use backup::{Backup, Document};
 pub use manifest::Manifest;
 pub use segment::{SegmentReader, SegmentWriter};
 pub use store::{Store, StoreError};

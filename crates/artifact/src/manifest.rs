@@ -146,6 +146,13 @@ pub struct RegistryManifest {
     pub schemas_count: usize,
     /// What the registry does not offer (Apicurio: `mode`).
     pub not_offered: Vec<String>,
+    /// Soft-deleted versions whose references the registry has lost: they can't be registered again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dangling: Vec<Dangling>,
+    /// Ids of the default context that records carry and no captured version has, though the
+    /// registry still knows them, and their files.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub audited_ids: BTreeMap<u32, String>,
     /// Size and checksum of every other object of this part, by its place in the backup.
     pub objects: BTreeMap<String, ObjectSum>,
 }
@@ -161,6 +168,14 @@ pub enum IdMapping {
 }
 
 impl IdMapping {
+    /// The pairs of the default context.
+    pub fn default_context(&mut self) -> &mut BTreeMap<String, String> {
+        match self {
+            Self::One(ids) => ids,
+            Self::ByContext(contexts) => contexts.entry(".".to_owned()).or_default(),
+        }
+    }
+
     /// The default context alone needs no name.
     pub fn new(mut by_context: BTreeMap<String, BTreeMap<String, String>>) -> Self {
         match by_context.remove(".") {
@@ -199,6 +214,16 @@ pub struct SubjectVersion {
     pub deleted: bool,
     /// Its file.
     pub schema_file: String,
+}
+
+/// A version whose reference is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dangling {
+    /// The version.
+    #[serde(flatten)]
+    pub version: VersionKey,
+    /// What it references.
+    pub reference: VersionKey,
 }
 
 /// Names one version.

@@ -40,6 +40,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The first parts of all keys, sorted: the backups.
     async fn folders(&self) -> Result<Vec<String>>;
 
+    /// Removes an object; one that is not there is no error.
+    async fn delete(&self, key: &str) -> Result<()>;
+
     /// Gives an object another key.
     async fn rename(&self, from: &str, to: &str) -> Result<()>;
 }

@@ -104,6 +104,7 @@ pub struct Client {
     urls: Vec<Url>,
     auth: Arc<Credentials>,
     limiter: Arc<DefaultDirectRateLimiter>,
+    requests_per_second: NonZeroU32,
     retry: Retry,
 }
 
@@ -146,7 +147,13 @@ impl Client {
             Auth::OAuth(oauth) => Credentials::Tokens(Tokens::new(oauth)),
         };
         let (auth, limiter) = (Arc::new(auth), Arc::new(limiter));
-        Ok(Self { http, urls, auth, limiter, retry: settings.retry })
+        let (requests_per_second, retry) = (settings.requests_per_second, settings.retry);
+        Ok(Self { http, urls, auth, limiter, requests_per_second, retry })
+    }
+
+    /// The most requests in one second.
+    pub fn requests_per_second(&self) -> u32 {
+        self.requests_per_second.get()
     }
 
     /// The address, without credentials.
@@ -178,9 +185,41 @@ impl Client {
         if_set(self.get(&["contexts"], &[]).await)
     }
 
-    /// A schema by its id in the default context.
-    pub async fn schema(&self, id: u32) -> Result<Schema> {
-        self.get(&["schemas", "ids", &id.to_string()], &[]).await
+    /// A schema by its id in a context (`.` is the default one), `None` where there is none.
+    /// Soft-deleted versions' schemas are there too.
+    pub async fn schema(&self, id: u32, context: &str) -> Result<Option<Schema>> {
+        if_set(self.get(&["schemas", "ids", &id.to_string()], &of_context(context)).await)
+    }
+
+    /// Which versions of which subjects have the id, soft-deleted ones too.
+    pub async fn users(&self, id: u32, context: &str) -> Result<Vec<(String, u32)>> {
+        let mut query = of_context(context);
+        query.push(("deleted", "true".to_owned()));
+        let path = ["schemas", "ids", &id.to_string(), "versions"];
+        let users: Option<Vec<User>> = if_set(self.get(&path, &query).await)?;
+        Ok(users.unwrap_or_default().into_iter().map(|it| (it.subject, it.version)).collect())
+    }
+
+    /// Ids of the schemas that reference a version.
+    pub async fn referencing(&self, subject: &str, version: u32) -> Result<Vec<u32>> {
+        let path = ["subjects", subject, "versions", &version.to_string(), "referencedby"];
+        Ok(if_set(self.get(&path, &[]).await)?.unwrap_or_default())
+    }
+
+    /// Why the schema can't follow the subject's latest version; none where it can, or where the
+    /// registry does not tell.
+    pub async fn conflicts(&self, subject: &str, schema: &Schema) -> Result<Vec<String>> {
+        let path = ["compatibility", "subjects", subject, "versions", "latest"];
+        let query = [("verbose", "true".to_owned())];
+        let answer: Option<Compatibility> =
+            if_set(self.send(Method::POST, &path, &query, &json!(schema)).await)?;
+        Ok(match answer {
+            Some(Compatibility { is_compatible: false, messages }) if messages.is_empty() => {
+                vec!["it gave no reason".to_owned()]
+            }
+            Some(Compatibility { is_compatible: false, messages }) => messages,
+            _ => Vec::new(),
+        })
     }
 
     /// The config of a subject, or the global one. `None` where none is set or offered.
@@ -220,6 +259,23 @@ impl Client {
         Ok(answer.id)
     }
 
+    /// Registers a schema with an id and a version of our choice; the subject is in IMPORT mode.
+    ///
+    /// The registry replaces another schema with this version without a word: look before.
+    pub async fn import(
+        &self,
+        subject: &str,
+        (id, version): (u32, u32),
+        schema: &Schema,
+    ) -> Result<()> {
+        let mut body = json!(schema);
+        body["id"] = id.into();
+        body["version"] = version.into();
+        let path = ["subjects", subject, "versions"];
+        self.send::<Value>(Method::POST, &path, &[], &body).await?;
+        Ok(())
+    }
+
     /// The version of the subject that has this schema, `None` where it has none. Soft-deleted
     /// versions count only where `deleted` is set.
     pub async fn lookup(
@@ -232,11 +288,33 @@ impl Client {
         if_set(self.send(Method::POST, &["subjects", subject], &query, &json!(schema)).await)
     }
 
-    /// Soft-deletes a version.
+    /// Soft-deletes a version; one that is deleted already is no error.
     pub async fn delete_version(&self, subject: &str, version: u32) -> Result<()> {
         let path = ["subjects", subject, "versions", &version.to_string()];
-        let call = Call { method: Method::DELETE, path: &path, query: &[], body: None };
-        self.ask::<Value>(&call).await?;
+        match self.delete(&path, &[]).await {
+            Err(error) if error.code() == Some(ALREADY_SOFT_DELETED) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Deletes a soft-deleted version for good; one that is gone is no error.
+    pub async fn purge_version(&self, subject: &str, version: u32) -> Result<()> {
+        let path = ["subjects", subject, "versions", &version.to_string()];
+        match self.delete(&path, &[("permanent", "true".to_owned())]).await {
+            Err(error) if matches!(error.code(), Some(NO_SUBJECT | NO_VERSION)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Removes a subject's own config, if it has one.
+    pub async fn delete_config(&self, subject: &str) -> Result<()> {
+        if_set(self.delete(&["config", subject], &[]).await)?;
+        Ok(())
+    }
+
+    /// Removes a subject's own mode, if it has one.
+    pub async fn delete_mode(&self, subject: &str) -> Result<()> {
+        if_set(self.delete(&["mode", subject], &[]).await)?;
         Ok(())
     }
 
@@ -255,11 +333,20 @@ impl Client {
         Ok(())
     }
 
-    /// Sets a subject's mode, or the global one.
-    pub async fn set_mode(&self, subject: Option<&str>, mode: &str) -> Result<()> {
+    /// Sets a subject's mode, or the global one. IMPORT is refused where there are versions, unless
+    /// `force` is set.
+    pub async fn set_mode(&self, subject: Option<&str>, mode: &str, force: bool) -> Result<()> {
         let mut path = vec!["mode"];
         path.extend(subject);
-        self.send::<Value>(Method::PUT, &path, &[], &json!({ "mode": mode })).await?;
+        let query = [("force", force.to_string())];
+        let query = if force { &query[..] } else { &[] };
+        self.send::<Value>(Method::PUT, &path, query, &json!({ "mode": mode })).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, path: &[&str], query: &[(&str, String)]) -> Result<()> {
+        let call = Call { method: Method::DELETE, path, query, body: None };
+        self.ask::<Value>(&call).await?;
         Ok(())
     }
 
@@ -401,6 +488,29 @@ struct ServerId {
 #[derive(Deserialize)]
 struct Registered {
     id: u32,
+}
+
+#[derive(Deserialize)]
+struct User {
+    subject: String,
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Compatibility {
+    is_compatible: bool,
+    #[serde(default)]
+    messages: Vec<String>,
+}
+
+/// Error codes of the registry.
+const NO_SUBJECT: u32 = 40401;
+const NO_VERSION: u32 = 40402;
+const ALREADY_SOFT_DELETED: u32 = 40406;
+
+/// Ids of other contexts need a subject that names theirs.
+fn of_context(context: &str) -> Vec<(&'static str, String)> {
+    if context == "." { Vec::new() } else { vec![("subject", format!(":{context}:"))] }
 }
 
 #[derive(Default, Deserialize)]

@@ -1,6 +1,7 @@
 //! A Confluent-compatible Schema Registry: what it holds, how to ask it, and in which order its
 //! schemas depend on each other.
 
+pub mod canonical;
 pub mod client;
 mod error;
 pub mod graph;

@@ -34,6 +34,14 @@ pub struct Reference {
     pub version: i32,
 }
 
+impl Reference {
+    /// The subject, with its context, and the version; `None` for the latest one. `by` is the
+    /// subject whose schema has the reference.
+    pub fn target(&self, by: &str) -> (String, Option<u32>) {
+        (qualify(&self.subject, context(by)), u32::try_from(self.version).ok())
+    }
+}
+
 /// A schema as it is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,12 +80,23 @@ pub fn context(subject: &str) -> &str {
         .unwrap_or(".")
 }
 
-/// A reference without a context means the context of the schema that has it.
+/// A reference without a context means the context of the schema that has it; `:.:` is the default
+/// one.
 pub fn qualify(subject: &str, context: &str) -> String {
-    if context == "." || subject.starts_with(":.") {
+    if let Some(of_default) = subject.strip_prefix(":.:") {
+        of_default.to_owned()
+    } else if context == "." || subject.starts_with(":.") {
         subject.to_owned()
     } else {
         format!(":{context}:{subject}")
+    }
+}
+
+/// A subject's name without its context.
+pub fn bare(subject: &str) -> &str {
+    match context(subject) {
+        "." => subject.strip_prefix(":.:").unwrap_or(subject),
+        named => &subject[named.len() + 2..],
     }
 }
 
@@ -105,7 +124,10 @@ mod tests {
         assert_eq!(context(":.:orders-value"), ".");
         assert_eq!(context(":odd"), ".");
         assert_eq!(qualify("a", ".ctx1"), ":.ctx1:a");
-        assert_eq!(qualify(":.:a", ".ctx1"), ":.:a");
+        assert_eq!(qualify(":.:a", ".ctx1"), "a");
+        assert_eq!(bare(":.ctx1:orders-value"), "orders-value");
+        assert_eq!(bare(":.:a"), "a");
+        assert_eq!(bare(":odd"), ":odd");
     }
 
     #[test]

@@ -52,7 +52,7 @@ async fn subjects_versions_configs_and_modes() {
     let config = json!({ "compatibilityLevel": "FULL" });
     client.set_config(Some(odd), &config).await.unwrap();
     assert_eq!(client.config(Some(odd)).await.unwrap(), Some(config));
-    client.set_mode(Some(odd), "READONLY").await.unwrap();
+    client.set_mode(Some(odd), "READONLY", false).await.unwrap();
     assert_eq!(client.mode(Some(odd)).await.unwrap().as_deref(), Some("READONLY"));
 }
 

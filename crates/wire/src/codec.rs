@@ -7,6 +7,9 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInf
 
 use crate::{Error, Result};
 
+/// What one batch may grow to when it is decompressed, unless settings say otherwise, bytes.
+pub const DECOMPRESSED_LIMIT: usize = 256 << 20;
+
 /// Attribute bits 0 to 2 of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {

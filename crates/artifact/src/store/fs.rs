@@ -114,6 +114,13 @@ impl Store for Folder {
         Ok(names)
     }
 
+    async fn delete(&self, key: &str) -> Result<()> {
+        match fs::remove_file(self.path(key)).await {
+            Err(why) if why.kind() != ErrorKind::NotFound => Err(self.fail("deleting", key)(why)),
+            _ => Ok(()),
+        }
+    }
+
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         fs::rename(self.path(from), self.path(to)).await.map_err(self.fail("writing", to))
     }

@@ -192,9 +192,13 @@ impl Store for Bucket {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let body = self.get(from).await?;
         self.put(to, body).await?;
+        self.delete(from).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
         let request = self.client.delete_object().bucket(&self.settings.bucket);
-        let answer = request.key(self.key(from)).send().await;
-        answer.map(|_| ()).map_err(|error| self.fail("writing", from, &error))
+        let answer = request.key(self.key(key)).send().await;
+        answer.map(|_| ()).map_err(|error| self.fail("deleting", key, &error))
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) fn answer(call: &Call, state: &mut State) -> Answer {
         ("GET", ["schemas", "types"]) => (200, json!(["JSON", "PROTOBUF", "AVRO"])),
         ("GET", ["schemas", "ids", id]) => schema_by_id(call, state, id),
         ("GET", ["schemas", "ids", id, "versions"]) => versions_of_id(call, state, id),
+        ("POST", ["compatibility", "subjects", name, "versions", version]) => {
+            compatible(call, state, name, version)
+        }
         ("GET", ["contexts"]) => contexts(state),
         ("GET", ["v1", "metadata", "version"]) => (200, json!({ "version": "7.9.9" })),
         ("GET", ["v1", "metadata", "id"]) => (200, json!({ "id": "testbed" })),
@@ -249,16 +252,6 @@ fn referenced_by(state: &mut State, name: &str, version: &str) -> Answer {
     }
 }
 
-fn schema_of(body: &Value) -> Schema {
-    Schema {
-        kind: body["schemaType"].as_str().unwrap_or("AVRO").to_owned(),
-        text: body["schema"].as_str().unwrap_or_default().to_owned(),
-        references: body["references"].as_array().cloned().unwrap_or_default(),
-        metadata: body.get("metadata").filter(|it| !it.is_null()).cloned(),
-        rule_set: body.get("ruleSet").filter(|it| !it.is_null()).cloned(),
-    }
-}
-
 /// The mode that rules a subject: its own, its context's, the default context's.
 fn mode_of(state: &State, context: &str, bare: &str) -> String {
     let it = state.contexts.get(context);
@@ -279,7 +272,7 @@ fn level_of(state: &State, context: &str, bare: &str) -> String {
 
 fn register(call: &Call, state: &mut State, name: &str) -> Answer {
     let (context, bare) = split(name);
-    let schema = schema_of(&call.body);
+    let schema = Schema::new(&call.body);
     let number = |field: &str| call.body[field].as_i64().filter(|&it| it > 0).map(|it| it as u32);
     let (id, version) =
         if state.apicurio { (None, None) } else { (number("id"), number("version")) };
@@ -372,6 +365,28 @@ fn append(
     (200, registered(id, &schema))
 }
 
+fn compatible(call: &Call, state: &mut State, name: &str, version: &str) -> Answer {
+    let (context, bare) = split(name);
+    let schema = Schema::new(&call.body);
+    let level = level_of(state, &context, &bare);
+    let it = state.context(&context);
+    let Some(subject) = it.subjects.get(&bare).filter(|it| it.is_live()) else {
+        return no_subject(name);
+    };
+    let number = match version_number(version, subject) {
+        Ok(number) => number,
+        Err(refusal) => return refusal,
+    };
+    let Some(found) = subject.versions.get(&number) else {
+        return refuse(40402, format!("Version {number} not found."));
+    };
+    let conflict = compatibility::conflict(&level, &schema, &it.schemas[&found.id]);
+    (
+        200,
+        json!({ "is_compatible": conflict.is_none(), "messages": conflict.into_iter().collect::<Vec<_>>() }),
+    )
+}
+
 /// With metadata or rules the answer carries more than the id.
 fn registered(id: u32, schema: &Schema) -> Value {
     if schema.metadata.is_none() && schema.rule_set.is_none() {
@@ -405,7 +420,7 @@ fn import(
 
 fn lookup(call: &Call, state: &mut State, name: &str) -> Answer {
     let (context, bare) = split(name);
-    let schema = schema_of(&call.body);
+    let schema = Schema::new(&call.body);
     let deleted = call.flag("deleted");
     let it = state.context(&context);
     let Some(subject) = it.subjects.get(&bare).filter(|it| deleted || it.is_live()) else {

@@ -42,6 +42,8 @@ pub(super) struct Schema {
     pub(super) references: Vec<Value>,
     pub(super) metadata: Option<Value>,
     pub(super) rule_set: Option<Value>,
+    /// The text apart from its layout.
+    canonical: String,
 }
 
 impl State {
@@ -77,20 +79,32 @@ impl Subject {
 }
 
 impl Schema {
+    /// Reads what a registration sends.
+    pub(super) fn new(body: &Value) -> Self {
+        let kind = body["schemaType"].as_str().unwrap_or("AVRO").to_owned();
+        let text = body["schema"].as_str().unwrap_or_default().to_owned();
+        let canonical = match serde_json::from_str::<Value>(&text) {
+            Ok(json) if kind != "PROTOBUF" => json.to_string(),
+            _ => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        };
+        let optional = |name: &str| body.get(name).filter(|it| !it.is_null()).cloned();
+        Self {
+            kind,
+            text,
+            canonical,
+            references: body["references"].as_array().cloned().unwrap_or_default(),
+            metadata: optional("metadata"),
+            rule_set: optional("ruleSet"),
+        }
+    }
+
     /// Whether a registry takes the two for one schema: text apart from layout, and all the rest.
     pub(super) fn equals(&self, other: &Self) -> bool {
         self.kind == other.kind
-            && self.canonical() == other.canonical()
+            && self.canonical == other.canonical
             && self.references == other.references
             && self.metadata == other.metadata
             && self.rule_set == other.rule_set
-    }
-
-    fn canonical(&self) -> String {
-        match serde_json::from_str::<Value>(&self.text) {
-            Ok(json) if self.kind != "PROTOBUF" => json.to_string(),
-            _ => self.text.split_whitespace().collect::<Vec<_>>().join(" "),
-        }
     }
 
     /// What makes the text no schema of its type.

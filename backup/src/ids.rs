@@ -1,0 +1,75 @@
+//! The schema ids in a batch's records.
+
+use std::collections::BTreeSet;
+
+use wire::Batch;
+use wire::codec::{self, Codec, DECOMPRESSED_LIMIT};
+use wire::translate::{Id, Parts, ids};
+
+/// Reads batches; its buffer serves one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct IdReader {
+    plain: Vec<u8>,
+}
+
+impl IdReader {
+    /// Tells every id of the batch's records; a transaction's marker has none.
+    pub(crate) fn read(
+        &mut self,
+        batch: &Batch<'_>,
+        parts: Parts,
+        found: impl FnMut(Id),
+    ) -> wire::Result<()> {
+        let header = batch.header;
+        if header.is_control() {
+            return Ok(());
+        }
+        let codec = header.codec()?;
+        let payload = if codec == Codec::None {
+            batch.payload()
+        } else {
+            codec::decompress(codec, batch.payload(), DECOMPRESSED_LIMIT, &mut self.plain)?;
+            &self.plain
+        };
+        ids(payload, header.count, parts, found)
+    }
+}
+
+/// More different ids than this on one partition are no ids, but data that begins with a zero byte.
+const MOST: usize = 10_000;
+
+/// Gathers the ids of one partition that no captured subject has.
+#[derive(Debug)]
+pub(crate) struct Audit<'a> {
+    known: &'a BTreeSet<u32>,
+    parts: Parts,
+    reader: IdReader,
+    unknown: BTreeSet<u32>,
+}
+
+impl<'a> Audit<'a> {
+    pub(crate) fn new(known: &'a BTreeSet<u32>, parts: Parts) -> Self {
+        Self { known, parts, reader: IdReader::default(), unknown: BTreeSet::new() }
+    }
+
+    /// A batch that can't be read is kept as it is: `validate --deep` names it.
+    pub(crate) fn look(&mut self, batch: &Batch<'_>) {
+        if !self.parts.keys && !self.parts.values {
+            return;
+        }
+        let (known, unknown) = (self.known, &mut self.unknown);
+        let read = self.reader.read(batch, self.parts, |found| {
+            if unknown.len() < MOST && !known.contains(&found.id) {
+                unknown.insert(found.id);
+            }
+        });
+        if let Err(why) = read {
+            let offset = batch.header.base_offset;
+            tracing::debug!("the schema ids at offset {offset} can't be read: {why}");
+        }
+    }
+
+    pub(crate) fn unknown(self) -> BTreeSet<u32> {
+        self.unknown
+    }
+}

@@ -1,0 +1,147 @@
+//! Subjects whose mode or compatibility is changed for a while, and put back whatever happens.
+//!
+//! What they had is written into the artefact's folder before the first change, so that a restore
+//! that was killed can be told from one that ended, and the next one puts back what that left.
+
+use std::collections::BTreeMap;
+
+use artifact::{Backup, layout};
+use registry::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Result;
+
+/// What a subject had, or is to have in the end; `None` where it has none of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Original {
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    pub(crate) mode: Option<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    pub(crate) config: Option<Option<Value>>,
+}
+
+/// `null` is a value here: the subject had none of its own. Absent is what was not changed.
+mod present {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
+        to: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> std::result::Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(from).map(Some)
+    }
+}
+
+/// The file beside the artefact's manifest.
+#[derive(Debug, Serialize, Deserialize)]
+struct Journal {
+    target: String,
+    subjects: BTreeMap<String, Original>,
+}
+
+/// What an earlier restore into this target left, where it was killed.
+pub(crate) async fn left_behind(
+    backup: &Backup,
+    target: &str,
+) -> Result<BTreeMap<String, Original>> {
+    let (store, key) = (backup.store(), backup.key(layout::HELD));
+    if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
+    let journal: Journal = serde_json::from_slice(&bytes).map_err(|why| {
+        artifact::Error::Damaged { place: store.place(&key), why: why.to_string() }
+    })?;
+    Ok(if journal.target == target { journal.subjects } else { BTreeMap::new() })
+}
+
+pub(crate) struct Held<'a> {
+    client: &'a Client,
+    backup: &'a Backup,
+    subjects: BTreeMap<String, Original>,
+}
+
+impl<'a> Held<'a> {
+    /// Writes down what each subject is to have in the end, before anything is changed.
+    pub(crate) async fn begin(
+        client: &'a Client,
+        backup: &'a Backup,
+        subjects: BTreeMap<String, Original>,
+    ) -> Result<Self> {
+        if !subjects.is_empty() {
+            let journal = Journal { target: client.url(), subjects: subjects.clone() };
+            backup.put_json(layout::HELD, &journal).await?;
+            tracing::info!(
+                "{} subjects are in another mode or compatibility while they are restored; what \
+                 they had is in {}",
+                subjects.len(),
+                backup.store().place(&backup.key(layout::HELD))
+            );
+        }
+        Ok(Self { client, backup, subjects })
+    }
+
+    /// What a killed restore changed.
+    pub(crate) fn resume(
+        client: &'a Client,
+        backup: &'a Backup,
+        subjects: BTreeMap<String, Original>,
+    ) -> Self {
+        Self { client, backup, subjects }
+    }
+
+    /// Changes mode and compatibility of all subjects.
+    pub(crate) async fn change(&self) -> Result<()> {
+        for (subject, original) in &self.subjects {
+            if original.mode.is_some() {
+                self.client.set_mode(Some(subject), "IMPORT", true).await?;
+            }
+            if original.config.is_some() {
+                let none = json!({ "compatibilityLevel": "NONE" });
+                self.client.set_config(Some(subject), &none).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts everything back; gives the subjects where that failed, and why.
+    pub(crate) async fn put_back(mut self) -> Vec<(String, String)> {
+        if self.subjects.is_empty() {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        for (subject, original) in std::mem::take(&mut self.subjects) {
+            if let Err(why) = put_back(self.client, &subject, &original).await {
+                failed.push((subject, why.to_string()));
+            }
+        }
+        if failed.is_empty() {
+            let key = self.backup.key(layout::HELD);
+            if let Err(why) = self.backup.store().delete(&key).await {
+                tracing::warn!("all modes are as they were, but {why}");
+            }
+        }
+        failed
+    }
+}
+
+async fn put_back(client: &Client, subject: &str, original: &Original) -> registry::Result<()> {
+    match &original.config {
+        Some(Some(config)) => client.set_config(Some(subject), config).await?,
+        Some(None) => client.delete_config(subject).await?,
+        None => {}
+    }
+    match &original.mode {
+        Some(Some(mode)) => client.set_mode(Some(subject), mode, true).await,
+        Some(None) => client.delete_mode(subject).await,
+        None => Ok(()),
+    }
+}
