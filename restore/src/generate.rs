@@ -8,7 +8,7 @@ use registry::canonical::{Canonical, Fingerprint};
 use registry::graph::dependency_order;
 use registry::{Client, Reference, Version};
 use serde::Serialize;
-use wire::id_map::{DEFAULT_CONTEXT, MapFile, Registry};
+use wire::id_map::{DEFAULT_CONTEXT, Guid, MapFile, Registry};
 
 use crate::schemas::key_of;
 
@@ -78,7 +78,15 @@ pub async fn generate(source: &Client, target: &Client) -> registry::Result<Gene
                 let versions = found.versions.clone();
                 generated.unmatched.push(Unmatched { context: of, id, versions });
             }
-            [one] => drop(pairs.insert(id, *one)),
+            [one] => {
+                pairs.insert(id, *one);
+                let there = targets.by_id[&(of, *one)].guid;
+                if let (Some(old), Some(new)) = (found.guid, there)
+                    && old != new
+                {
+                    generated.map.guids.insert(old, new);
+                }
+            }
             _ => generated.ambiguous.push(Ambiguous { context: of, id, candidates }),
         }
     }
@@ -96,6 +104,7 @@ struct Schemas {
 
 struct Found {
     canonical: Canonical,
+    guid: Option<Guid>,
     versions: Vec<VersionKey>,
 }
 
@@ -132,10 +141,11 @@ impl Schemas {
             schemas.exact.entry((of.clone(), canonical.exact)).or_default().insert(version.id);
             let alike = schemas.canonical.entry((of.clone(), canonical.canonical));
             alike.or_default().insert(version.id);
-            let found = schemas
-                .by_id
-                .entry((of, version.id))
-                .or_insert_with(|| Found { canonical: canonical.clone(), versions: Vec::new() });
+            let found = schemas.by_id.entry((of, version.id)).or_insert_with(|| Found {
+                canonical: canonical.clone(),
+                guid: version.guid.as_deref().and_then(|it| it.parse().ok()),
+                versions: Vec::new(),
+            });
             found.versions.push(key.clone());
             known.insert(key, canonical);
         }

@@ -25,7 +25,7 @@ use wire::id_map::MapFile;
 pub use map::Conflict;
 pub use preflight::Failure;
 pub use rename::Rename;
-pub use schemas::{Compatibility, Deletion, Ids, Outcome, RegistryPlan, SchemaStep, Strategy};
+pub use schemas::{Compatibility, Ids, Outcome, RegistryPlan, Removal, SchemaStep, Strategy};
 
 use schemas::Planned;
 use source::Schemas;
@@ -55,8 +55,8 @@ pub struct TopicsPlan {
 pub struct Restored {
     /// Each version, in the order of its registration.
     pub schemas: Vec<RestoredSchema>,
-    /// Versions of the target that were deleted before.
-    pub deleted: Vec<Deletion>,
+    /// Versions of the target that went.
+    pub removed: Vec<Removal>,
     /// Ids for which the given map counted, not the one that was learned.
     pub conflicts: Vec<Conflict>,
     /// Each topic, by name.
@@ -76,6 +76,8 @@ pub struct RestoredSchema {
     pub source_id: u32,
     /// Its id in the target; none where it was left out.
     pub target_id: Option<u32>,
+    /// Its version in the target, where that is known.
+    pub target_version: Option<u32>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -87,8 +89,8 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Each version, in the order of its registration.
     pub schemas: Vec<SchemaStep>,
-    /// Versions of the target that would be deleted before.
-    pub deletions: Vec<Deletion>,
+    /// Versions of the target that would go.
+    pub removals: Vec<Removal>,
     /// Ids for which the given map counts, not the one that was learned.
     pub conflicts: Vec<Conflict>,
     /// The id map as far as it is known: an id is `null` where the target will give one out.
@@ -278,7 +280,7 @@ impl Prepared<'_> {
                 report.id_map.entry(of.to_owned()).or_default().extend(pairs);
             }
             report.schemas.clone_from(&planned.steps);
-            report.deletions.clone_from(&planned.deletions);
+            report.removals.clone_from(&planned.removals);
             report.conflicts = conflicts;
         }
         if self.plan.topics.is_some() {
@@ -301,7 +303,7 @@ impl Prepared<'_> {
         if let (Some(plan), Some((_, planned))) = (&self.plan.registry, &self.schemas)
             && failures.is_empty()
         {
-            preflight::may_import(&plan.client, planned, &mut failures).await?;
+            preflight::may_import(plan, planned, &mut failures).await?;
         }
         if !failures.is_empty() {
             return Err(Failure(failures).into());
@@ -313,8 +315,9 @@ impl Prepared<'_> {
             restored.schemas =
                 schemas::apply(plan, planned, left_behind, self.backup, interrupted.as_mut())
                     .await?;
-            restored.deleted.clone_from(&planned.deletions);
+            restored.removed.clone_from(&planned.removals);
             (map, restored.conflicts) = map::learn(plan, source, &restored.schemas);
+            map::learn_guids(plan, source, &restored.schemas, &mut map).await?;
             if plan.write_map {
                 restored.id_map = Some(map::write(&map, self.backup).await?);
             }

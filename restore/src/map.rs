@@ -6,7 +6,7 @@ use artifact::{Backup, layout};
 use registry::Client;
 use registry::model::context;
 use serde::Serialize;
-use wire::id_map::{DEFAULT_CONTEXT, MapFile, Registry};
+use wire::id_map::{DEFAULT_CONTEXT, Guid, MapFile, Registry};
 
 use crate::schemas::{Outcome, RegistryPlan, SchemaStep};
 use crate::source::Schemas;
@@ -62,6 +62,30 @@ pub(crate) fn learn(
     (map, conflicts)
 }
 
+/// Adds GUIDs that are others in the target: a reference was renumbered or renamed, or the text was
+/// normalised differently. Registries before 8.0 have none.
+pub(crate) async fn learn_guids(
+    plan: &RegistryPlan,
+    source: &Schemas,
+    restored: &[RestoredSchema],
+    map: &mut MapFile,
+) -> Result<()> {
+    for it in restored {
+        let Some(Ok(old)) = source.versions[&it.source].guid.as_deref().map(str::parse::<Guid>)
+        else {
+            continue;
+        };
+        let (Some(number), Some(_)) = (it.target_version, it.target_id) else { continue };
+        let there = plan.client.version(&it.subject, number, true).await?;
+        if let Some(Ok(new)) = there.guid.as_deref().map(str::parse::<Guid>)
+            && new != old
+        {
+            map.guids.insert(old, new);
+        }
+    }
+    Ok(())
+}
+
 /// What the map will be as far as it is known now: ids that the target will give out are missing.
 pub(crate) fn predict(
     plan: &RegistryPlan,
@@ -81,6 +105,7 @@ impl SchemaStep {
             source: self.source.clone(),
             source_id: self.source_id,
             target_id: self.target_id.filter(|_| usable),
+            target_version: self.target_version.filter(|_| usable),
             outcome: self.outcome,
         }
     }
@@ -124,9 +149,9 @@ pub(crate) async fn write(map: &MapFile, backup: &Backup) -> Result<String> {
     let key = backup.key(layout::ID_MAP);
     let place = store.place(&key);
     if store.size(&key).await.map_err(artifact::Error::from)?.is_some() {
-        let same = read(backup)
-            .await?
-            .is_some_and(|it| it.mapping == map.mapping && it.contexts == map.contexts);
+        let same = read(backup).await?.is_some_and(|it| {
+            (&it.mapping, &it.contexts, &it.guids) == (&map.mapping, &map.contexts, &map.guids)
+        });
         if same {
             return Ok(place);
         }

@@ -6,7 +6,7 @@ use artifact::layout;
 use artifact::manifest::RegistryManifest;
 use artifact::{Backup, Manifest};
 use kafka::{Isolation, PartitionClient};
-use registry::{Client, Error};
+use registry::Error;
 
 use crate::schemas::{Ids, Outcome, Planned, RegistryPlan};
 use crate::source::{self, Schemas};
@@ -100,19 +100,19 @@ pub(crate) fn unchanged_ids(plan: &RegistryPlan, planned: &Planned, failures: &m
 /// Whether modes can be changed, and by us: asked in a way that changes nothing. An IMPORT without
 /// force is refused for a subject that has versions; an empty registry is set to the mode it has.
 pub(crate) async fn may_import(
-    client: &Client,
+    plan: &RegistryPlan,
     planned: &Planned,
     failures: &mut Vec<String>,
 ) -> registry::Result<()> {
-    if planned.held.values().all(|it| it.mode.is_none()) {
+    if planned.held.is_empty() || plan.ids != Ids::Force {
         return Ok(());
     }
-    let probe = match client.subjects(false).await?.first() {
-        Some(occupied) => client.set_mode(Some(occupied), "IMPORT", false).await,
-        None => {
-            let mode = planned.global_mode.as_deref().unwrap_or("READWRITE");
-            client.set_mode(None, mode, false).await
-        }
+    let client = &plan.client;
+    let probe = if let Some(occupied) = client.subjects(false).await?.first() {
+        client.set_mode(Some(occupied), "IMPORT", false).await
+    } else {
+        let mode = planned.global_mode.as_deref().unwrap_or("READWRITE");
+        client.set_mode(None, mode, false).await
     };
     match probe {
         Err(Error::Answer { message, .. }) if message.contains("Mode changes are not allowed") => {

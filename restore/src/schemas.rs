@@ -1,14 +1,18 @@
 //! Schemas into the target: planned by asking only, then done in dependency order.
 
 mod apply;
+mod checks;
 mod held;
 mod plan;
+mod settings;
+mod survey;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use artifact::manifest::VersionKey;
 use registry::{Client, Version};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wire::id_map::MapFile;
 
@@ -139,19 +143,26 @@ pub struct SchemaStep {
 
 /// A version of the target that goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Deletion {
+pub struct Removal {
     /// The version in the target.
     #[serde(flatten)]
     pub version: VersionKey,
-    /// For good, because its number or id is needed; soft otherwise.
-    pub permanent: bool,
+    /// Another schema takes its number: an import replaces it. Otherwise it is soft-deleted.
+    pub replaced: bool,
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.replaced { "replaced" } else { "soft-deleted" };
+        write!(f, "{} in the target is {how}", self.version)
+    }
 }
 
 /// All that is going to be done to the target registry.
 #[derive(Debug, Default)]
 pub(crate) struct Planned {
     pub(crate) steps: Vec<SchemaStep>,
-    pub(crate) deletions: Vec<Deletion>,
+    pub(crate) removals: Vec<Removal>,
     /// Settings of the whole (`None`) and of contexts (`:.eu:`).
     pub(crate) wide_settings: Vec<(Option<String>, Settings)>,
     /// Settings of subjects: what each is to have.
@@ -162,10 +173,48 @@ pub(crate) struct Planned {
     pub(crate) global_mode: Option<String>,
 }
 
-/// What a subject is to have of its own; `None` leaves it.
+/// A subject and what it is to have.
 #[derive(Debug)]
 pub(crate) struct SubjectSettings {
     pub(crate) subject: String,
-    pub(crate) config: Option<Option<Value>>,
-    pub(crate) mode: Option<Option<String>>,
+    pub(crate) config: Own<Value>,
+    pub(crate) mode: Own<String>,
+}
+
+/// What a subject is to have of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Own<T> {
+    /// Whatever it has.
+    Untouched,
+    /// Nothing.
+    Removed,
+    /// This.
+    Set(T),
+}
+
+impl<T> Own<T> {
+    /// Nothing where there is no value.
+    fn of(value: Option<T>) -> Self {
+        value.map_or(Self::Removed, Self::Set)
+    }
+
+    fn only_if(self, condition: bool) -> Self {
+        if condition { self } else { Self::Untouched }
+    }
+
+    pub(crate) fn shown(&self) -> Own<String>
+    where
+        T: ToString,
+    {
+        match self {
+            Self::Untouched => Own::Untouched,
+            Self::Removed => Own::Removed,
+            Self::Set(value) => Own::Set(value.to_string()),
+        }
+    }
+
+    fn is_touched(&self) -> bool {
+        !matches!(self, Self::Untouched)
+    }
 }

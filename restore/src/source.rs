@@ -1,6 +1,6 @@
 //! The registry's part of an artefact, read whole and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use artifact::manifest::{RegistryManifest, VersionKey};
 use artifact::{Backup, layout};
@@ -92,6 +92,9 @@ pub(crate) async fn read(
             schemas.versions.insert(key.clone(), version);
         }
     }
+    // A subject of which nothing can be registered is left out whole.
+    let named: BTreeSet<&String> = schemas.versions.keys().map(|key| &key.subject).collect();
+    schemas.settings.retain(|subject, _| named.contains(subject));
     for (&id, object) in &manifest.audited_ids {
         if let Some(schema) = take::<Schema>(&mut documents, object, failures) {
             let subject = subject_of_audited(id);

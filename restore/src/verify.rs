@@ -4,8 +4,9 @@ use artifact::Backup;
 use registry::canonical::Canonical;
 use registry::model::context;
 use serde::Serialize;
+use wire::id_map::MapFile;
 
-use crate::schemas::{Ids, Outcome, Planned, RegistryPlan, SchemaStep, Strategy};
+use crate::schemas::{Ids, Outcome, Own, Planned, RegistryPlan, SchemaStep, Strategy};
 use crate::{Result, map, preflight, schemas};
 
 /// What was compared and where it differs.
@@ -37,38 +38,28 @@ pub async fn verify(plan: &RegistryPlan, backup: &Backup) -> Result<Verification
     let planned = preflight::registry(plan, backup, registry.as_ref(), &mut failures).await?;
     let mut found = Verification::default();
     let Some((source, planned)) = planned else {
-        failures.into_iter().for_each(|how| found.differs("the artefact or the target", how));
+        for how in failures {
+            found.differs("the artefact or the target", how);
+        }
         return Ok(found);
     };
     let written = map::read(backup).await?.unwrap_or_default();
     for step in &planned.steps {
         found.schemas += 1;
-        match difference(plan, step).await? {
-            Some(how) => found.differs(&step.source.to_string(), how),
-            None => {
-                let pairs = map::contexts(&written)
-                    .find(|(name, _)| *name == context(&step.source.subject))
-                    .map(|(_, pairs)| pairs);
-                let mapped = pairs.and_then(|it| it.get(&step.source_id)).copied();
-                let id = step.target_id.unwrap_or_default();
-                if plan.ids == Ids::Rewrite && plan.write_map && mapped != Some(id) {
-                    let mapped = mapped.map_or("nothing".to_owned(), |it| it.to_string());
-                    let how = format!("its id is {id} in the target, and {mapped} in the id map");
-                    found.differs(&step.source.to_string(), how);
-                }
-                if plan.ids == Ids::Assigned && id != step.source_id {
-                    let how = format!("its id is {id} in the target, and was {}", step.source_id);
-                    found.differs(&step.source.to_string(), how);
-                }
-            }
+        let mut how = difference(plan, step).await?;
+        if how.is_none() {
+            how = other_id(plan, &written, step);
+        }
+        if let Some(how) = how {
+            found.differs(&step.source.to_string(), how);
         }
     }
     if plan.strategy != Strategy::Skip {
         settings(&planned, &mut found);
     }
     found.subjects = source.settings.len();
-    for deletion in &planned.deletions {
-        found.differs(&deletion.version.to_string(), "the artefact does not have it".to_owned());
+    for removal in planned.removals.iter().filter(|it| !it.replaced) {
+        found.differs(&removal.version.to_string(), "the artefact does not have it".to_owned());
     }
     for (subject, _) in schemas::left_behind(backup, &plan.client.url()).await? {
         let how = "a restore that was killed left it in IMPORT mode or at compatibility NONE";
@@ -104,7 +95,9 @@ async fn difference(plan: &RegistryPlan, step: &SchemaStep) -> Result<Option<Str
             }
             let live = plan.client.versions(subject, false).await?.unwrap_or_default();
             Ok(match (step.deleted, live.contains(&number)) {
-                (true, true) => Some("it is live in the target, and soft-deleted in the backup"),
+                (true, true) if plan.strategy == Strategy::Overwrite => {
+                    Some("it is live in the target, and soft-deleted in the backup")
+                }
                 (false, false) => Some("it is soft-deleted in the target, and live in the backup"),
                 _ => None,
             }
@@ -114,17 +107,34 @@ async fn difference(plan: &RegistryPlan, step: &SchemaStep) -> Result<Option<Str
     }
 }
 
+/// How the id is not what was promised: the same, or the one in the id map.
+fn other_id(plan: &RegistryPlan, written: &MapFile, step: &SchemaStep) -> Option<String> {
+    let id = step.target_id.filter(|_| step.outcome == Outcome::Exists)?;
+    if plan.ids == Ids::Assigned && id != step.source_id {
+        return Some(format!("its id is {id} in the target, and was {}", step.source_id));
+    }
+    if plan.ids != Ids::Rewrite || !plan.write_map {
+        return None;
+    }
+    let own = context(&step.source.subject);
+    let pairs = map::contexts(written).find(|(name, _)| *name == own);
+    let mapped = pairs.and_then(|(_, pairs)| pairs.get(&step.source_id)).copied();
+    if mapped == Some(id) {
+        return None;
+    }
+    let mapped = mapped.map_or("nothing".to_owned(), |it| it.to_string());
+    Some(format!("its id is {id} in the target, and {mapped} in the id map"))
+}
+
 /// The settings that are still to be made are those that differ.
 fn settings(planned: &Planned, found: &mut Verification) {
-    let shown = |value: Option<String>| value.unwrap_or_else(|| "none of its own".to_owned());
+    let mut tell = |subject: &str, what: &str, wanted: Own<String>| match wanted {
+        Own::Untouched => {}
+        Own::Removed => found.differs(subject, format!("it is to have no {what} of its own")),
+        Own::Set(value) => found.differs(subject, format!("its {what} is to be {value}")),
+    };
     for it in &planned.settings {
-        if let Some(config) = &it.config {
-            let config = shown(config.as_ref().map(ToString::to_string));
-            found.differs(&it.subject, format!("its config is to be {config}"));
-        }
-        if let Some(mode) = &it.mode {
-            let mode = shown(mode.clone());
-            found.differs(&it.subject, format!("its mode is to be {mode}"));
-        }
+        tell(&it.subject, "config", it.config.shown());
+        tell(&it.subject, "mode", it.mode.shown());
     }
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ::restore::{
-    Compatibility, Deletion, Ids, Outcome, Plan, RegistryPlan, Rename, Report, Restored, Strategy,
+    Compatibility, Ids, Outcome, Plan, RegistryPlan, Removal, Rename, Report, Restored, Strategy,
     TopicsPlan,
 };
 use app::{SettingsError, shutdown};
@@ -41,8 +41,8 @@ pub async fn run(file: &Path, how: How, format: Format) -> Result<(), Failure> {
             count => Err(Failure::Preflight(format!("{count} checks failed; nothing was changed"))),
         };
     }
-    if report.failures.is_empty() && !report.deletions.is_empty() && !how.yes {
-        confirm(&report.deletions)?;
+    if report.failures.is_empty() && !report.removals.is_empty() && !how.yes {
+        confirm(&report.removals)?;
     }
     let interrupted = async {
         match shutdown::asked().await {
@@ -60,12 +60,11 @@ pub async fn run(file: &Path, how: How, format: Format) -> Result<(), Failure> {
 }
 
 /// What is deleted is listed first, and only a person or `--yes` lets it happen.
-fn confirm(deletions: &[Deletion]) -> Result<(), Failure> {
-    for it in deletions {
-        let how = if it.permanent { "deleted for good" } else { "soft-deleted" };
-        eprintln!("{} of the target is {how}", it.version);
+fn confirm(removals: &[Removal]) -> Result<(), Failure> {
+    for it in removals {
+        eprintln!("{it}");
     }
-    let count = deletions.len();
+    let count = removals.len();
     let refused = |why: &str| {
         Err(Failure::Preflight(format!(
             "{count} versions of the target would be deleted or replaced; {why}, so nothing was \
@@ -139,8 +138,8 @@ pub(super) async fn registry_plan(
 
 fn print_report(report: &Report) {
     println!("nothing is changed: this is a dry run");
-    for it in &report.deletions {
-        println!("  {} of the target would be deleted", it.version);
+    for it in &report.removals {
+        println!("  {it}");
     }
     if !report.schemas.is_empty() {
         println!("schemas");
@@ -180,8 +179,8 @@ fn print_report(report: &Report) {
 }
 
 fn print(restored: &Restored) {
-    for it in &restored.deleted {
-        println!("  {} of the target was deleted", it.version);
+    for it in &restored.removed {
+        println!("  {it}");
     }
     if !restored.schemas.is_empty() {
         println!("schemas");

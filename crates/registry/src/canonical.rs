@@ -49,10 +49,7 @@ impl Canonical {
                 let form = protobuf::form(&schema.schema, &imports);
                 form.map_or_else(
                     || (words(), words()),
-                    |form| {
-                        let hex = form.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-                        (hex.clone(), hex)
-                    },
+                    |form| (format!("{form:02x?}"), format!("{form:02x?}")),
                 )
             }
             // serde_json sorts the keys of objects.

@@ -297,15 +297,6 @@ impl Client {
         }
     }
 
-    /// Deletes a soft-deleted version for good; one that is gone is no error.
-    pub async fn purge_version(&self, subject: &str, version: u32) -> Result<()> {
-        let path = ["subjects", subject, "versions", &version.to_string()];
-        match self.delete(&path, &[("permanent", "true".to_owned())]).await {
-            Err(error) if matches!(error.code(), Some(NO_SUBJECT | NO_VERSION)) => Ok(()),
-            result => result,
-        }
-    }
-
     /// Removes a subject's own config, if it has one.
     pub async fn delete_config(&self, subject: &str) -> Result<()> {
         if_set(self.delete(&["config", subject], &[]).await)?;
@@ -503,9 +494,7 @@ struct Compatibility {
     messages: Vec<String>,
 }
 
-/// Error codes of the registry.
-const NO_SUBJECT: u32 = 40401;
-const NO_VERSION: u32 = 40402;
+/// The registry's error code for a version that is soft-deleted already.
 const ALREADY_SOFT_DELETED: u32 = 40406;
 
 /// Ids of other contexts need a subject that names theirs.

@@ -5,6 +5,7 @@ mod compatibility;
 mod routes;
 mod state;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,6 +32,8 @@ pub struct Options {
     pub immutable_mode: bool,
     /// Like Apicurio's `ccompat`: no modes, ids and versions in registrations ignored.
     pub apicurio: bool,
+    /// Tell each version's GUID, as registries since 8.0 do.
+    pub guids: bool,
     /// The first id to give out.
     pub first_id: Option<u32>,
     /// An OAuth token endpoint at `/token` that wants these, and tokens on all other requests.
@@ -76,7 +79,8 @@ pub struct EmbeddedRegistry {
 struct Shared {
     options: Options,
     state: Mutex<State>,
-    faults: Mutex<Vec<Fault>>,
+    /// What the next requests get; `None` is the truth.
+    faults: Mutex<VecDeque<Option<Fault>>>,
     seen: Mutex<Vec<Seen>>,
     tokens: Mutex<Tokens>,
 }
@@ -115,9 +119,13 @@ impl EmbeddedRegistry {
 
     /// Answers the next requests with these faults, the first one first.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
-        let mut all: Vec<_> = faults.into_iter().collect();
-        all.reverse();
-        *lock(&self.shared.faults) = all;
+        self.inject_after(0, faults);
+    }
+
+    /// The same, after so many requests more are answered truly.
+    pub fn inject_after(&self, requests: usize, faults: impl IntoIterator<Item = Fault>) {
+        let truth = std::iter::repeat_n(None, requests);
+        *lock(&self.shared.faults) = truth.chain(faults.into_iter().map(Some)).collect();
     }
 
     /// Every request so far, in order.
@@ -172,7 +180,7 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
     let method = request.method().to_string();
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
     lock(&shared.seen).push(Seen { method: method.clone(), path: path.clone() });
-    if let Some(fault) = lock(&shared.faults).pop() {
+    if let Some(fault) = lock(&shared.faults).pop_front().flatten() {
         let body =
             json!({ "error_code": u32::from(fault.status) * 100 + 1, "message": "injected" });
         let mut response = json_response(fault.status, &body);

@@ -3,7 +3,7 @@
 mod file;
 mod lookup;
 
-pub use file::{MapFile, MapFileError, Registry};
+pub use file::{Guid, MapFile, MapFileError, Registry};
 pub use lookup::IdMap;
 
 /// The largest id a registry can give out: ids are Java `int`s.

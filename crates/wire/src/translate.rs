@@ -78,6 +78,8 @@ pub struct Translator {
     parts: Parts,
     decompressed_limit: usize,
     found: Vec<Id>,
+    /// Places of GUIDs and their new value: few maps have any.
+    guids: Vec<(usize, [u8; 16])>,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -85,8 +87,8 @@ pub struct Translator {
 impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
-        let (found, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, found, plain, packed }
+        let (found, guids, plain, packed) = Default::default();
+        Self { parts, decompressed_limit, found, guids, plain, packed }
     }
 
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
@@ -156,10 +158,21 @@ impl Translator {
             &self.plain
         };
         self.found.clear();
-        ids(payload, header.count, self.parts, |id| self.found.push(id))?;
+        self.guids.clear();
+        walk(payload, header.count, self.parts, |met| match met {
+            Met::Id(id) => self.found.push(id),
+            Met::Guid(at) if map.has_guids() => {
+                let old = payload[at..at + 16].try_into().expect("a GUID has sixteen bytes");
+                self.guids.extend(map.guid(old).map(|new| (at, new)));
+            }
+            Met::Guid(_) => {}
+        })?;
         tally.records += header.count as u64;
-        let changed = self.look_up(map, tally);
-        if !changed {
+        self.look_up(map, tally);
+        if !self.guids.is_empty() {
+            self.take_guids(tally);
+        }
+        if self.found.is_empty() {
             return Ok(false);
         }
         if codec == Codec::None {
@@ -182,8 +195,21 @@ impl Translator {
         Ok(true)
     }
 
+    /// A GUID is patched like four ids that stand side by side.
+    fn take_guids(&mut self, tally: &mut Tally) {
+        tally.translated += self.guids.len() as u64;
+        for &(at, guid) in &self.guids {
+            self.found.extend(guid.chunks_exact(4).enumerate().map(|(index, word)| {
+                let word = word.try_into().expect("chunks_exact() gives four bytes");
+                let id = u32::from_be_bytes(word);
+                Id { part: Part::Value, id, at: at + 4 * index, offset_delta: 0 }
+            }));
+        }
+        self.found.sort_unstable_by_key(|it| it.at);
+    }
+
     /// Keeps those of the found ids that change, with their new value.
-    fn look_up(&mut self, map: &IdMap, tally: &mut Tally) -> bool {
+    fn look_up(&mut self, map: &IdMap, tally: &mut Tally) {
         self.found.retain_mut(|found| match map.target(found.id) {
             None => {
                 tally.unmapped += 1;
@@ -197,7 +223,6 @@ impl Translator {
             }
         });
         tally.translated += self.found.len() as u64;
-        !self.found.is_empty()
     }
 }
 
@@ -231,6 +256,23 @@ pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<
 
 /// Finds every schema id in a decompressed payload, in ascending order of place.
 pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) -> Result<()> {
+    walk(payload, count, parts, |met| {
+        if let Met::Id(id) = met {
+            found(id);
+        }
+    })
+}
+
+/// What a record's framing leads to.
+enum Met {
+    Id(Id),
+    /// Where a GUID lies in a header.
+    Guid(usize),
+}
+
+/// Finds ids and GUIDs, record by record; ids in ascending order of place.
+#[inline]
+fn walk(payload: &[u8], count: i32, parts: Parts, mut met: impl FnMut(Met)) -> Result<()> {
     let mut records = Records::new(payload, count);
     while let Some(record) = records.next_record()? {
         let framing = if record.header_count == 0 {
@@ -241,7 +283,7 @@ pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) 
         let mut note = |part, at: usize| {
             let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
             let id = u32::from_be_bytes(bytes);
-            found(Id { part, id, at, offset_delta: record.offset_delta });
+            met(Met::Id(Id { part, id, at, offset_delta: record.offset_delta }));
         };
         if parts.keys && !framing.key_header {
             record
@@ -257,6 +299,11 @@ pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) 
         for (part, at) in framing.ids {
             if if part == Part::Key { parts.keys } else { parts.values } {
                 note(part, at);
+            }
+        }
+        for (part, at) in framing.guids {
+            if if part == Part::Key { parts.keys } else { parts.values } {
+                met(Met::Guid(at));
             }
         }
     }
@@ -276,6 +323,8 @@ struct Framing {
     value_header: bool,
     /// Ids that stand in headers. Almost always empty, so it allocates almost never.
     ids: Vec<(Part, usize)>,
+    /// The same for GUIDs.
+    guids: Vec<(Part, usize)>,
 }
 
 impl Framing {
@@ -293,9 +342,12 @@ impl Framing {
             } else {
                 &mut framing.value_header
             }) = true;
-            // 0x01 and a GUID is the same in every registry.
-            let id = value.and_then(|value| prefix(payload, &value));
-            framing.ids.extend(id.map(|at| (part, at)));
+            let Some(value) = value else { continue };
+            framing.ids.extend(prefix(payload, &value).map(|at| (part, at)));
+            // 0x01 and a GUID, in Protobuf followed by message indexes.
+            if value.len() >= 17 && payload[value.start] == 1 {
+                framing.guids.push((part, value.start + 1));
+            }
         }
         Ok(framing)
     }

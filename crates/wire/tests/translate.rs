@@ -86,6 +86,25 @@ fn an_id_in_a_header_leaves_the_payload_alone() {
 }
 
 #[test]
+fn a_guid_in_a_header_is_replaced_where_the_map_has_it() {
+    let guid = |kind: u8, byte: u8| [&[kind][..], &[byte; 16], b"indexes"].concat();
+    let map = IdMap::new([(5, 105)]).with_guids([([7; 16], [9; 16])]);
+    let record = |header: &[u8]| {
+        Plain::new(None, Some(&framed(5, b"not a prefix"))).header(b"__value_schema_id", header)
+    };
+    let records = [record(&guid(1, 7)), record(&guid(1, 8)), record(&guid(2, 7))];
+    for codec in Codec::ALL {
+        let shape = Shape { codec, ..Shape::default() };
+        let (out, tally) = translate(&encode(&shape, &records), &map, Parts::BOTH);
+        let wanted = [record(&guid(1, 9)), record(&guid(1, 8)), record(&guid(2, 7))];
+        assert_eq!(decode(&out), wanted, "{codec:?}");
+        assert_eq!((tally.translated, tally.unmapped), (1, 0));
+        let keys_only = Parts { keys: true, values: false };
+        assert_eq!(decode(&translate(&out, &map, keys_only).0), wanted);
+    }
+}
+
+#[test]
 fn control_batches_partial_tails_and_old_messages_pass_untouched() {
     let map = IdMap::new([(5, 105)]);
     let record = [Plain::new(None, Some(&framed(5, b"x")))];

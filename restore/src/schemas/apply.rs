@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::held::{Held, Original};
 use super::plan::key_of;
-use super::{Deletion, Ids, Outcome, Planned, RegistryPlan, SchemaStep};
+use super::{Ids, Outcome, Own, Planned, RegistryPlan, Removal, SchemaStep};
 use crate::{Error, RestoredSchema, Result};
 
 /// Registers everything. Whatever happens, an interruption too, modes and compatibility that were
@@ -61,27 +61,30 @@ async fn carry_out(plan: &RegistryPlan, planned: &Planned) -> Result<Vec<Restore
         let scope = scope.as_deref();
         set_config(client, scope, settings.config.as_ref(), &mut late).await?;
     }
-    delete(client, &planned.deletions).await?;
+    delete(client, &planned.removals).await?;
     for it in &planned.settings {
-        let held = planned.held.get(&it.subject).is_some_and(|it| it.config.is_some());
+        let held = planned.held.get(&it.subject).is_some_and(|it| it.config.is_touched());
         match &it.config {
-            Some(Some(config)) if !held => {
+            Own::Set(config) if !held => {
                 set_config(client, Some(&it.subject), Some(config), &mut late).await?;
             }
-            Some(None) if !held => client.delete_config(&it.subject).await?,
+            Own::Removed if !held => client.delete_config(&it.subject).await?,
             _ => {}
         }
     }
     let restored = register(plan, &planned.steps).await?;
     for (subject, config) in late {
-        client.set_config(subject.as_deref(), &config).await?;
+        // It refuses to set NONE where that is so already.
+        if client.config(subject.as_deref()).await?.as_ref() != Some(&config) {
+            client.set_config(subject.as_deref(), &config).await?;
+        }
     }
     // Last, because a mode can forbid to register.
     for it in &planned.settings {
-        let held = planned.held.get(&it.subject).is_some_and(|it| it.mode.is_some());
+        let held = planned.held.get(&it.subject).is_some_and(|it| it.mode.is_touched());
         match &it.mode {
-            Some(Some(mode)) if !held => client.set_mode(Some(&it.subject), mode, true).await?,
-            Some(None) if !held => client.delete_mode(&it.subject).await?,
+            Own::Set(mode) if !held => client.set_mode(Some(&it.subject), mode, true).await?,
+            Own::Removed if !held => client.delete_mode(&it.subject).await?,
             _ => {}
         }
     }
@@ -115,14 +118,14 @@ async fn set_config(
 
 /// What references others goes before those: a registry keeps what is referenced, so each round
 /// deletes what it lets go.
-async fn delete(client: &Client, deletions: &[Deletion]) -> Result<()> {
-    let mut left: Vec<&Deletion> = deletions.iter().collect();
+async fn delete(client: &Client, removals: &[Removal]) -> Result<()> {
+    let mut left: Vec<&Removal> = removals.iter().filter(|it| !it.replaced).collect();
     while !left.is_empty() {
         let mut kept = Vec::new();
-        for deletion in &left {
-            let VersionKey { subject, version } = &deletion.version;
+        for removal in &left {
+            let VersionKey { subject, version } = &removal.version;
             match client.delete_version(subject, *version).await {
-                Err(error) if error.code() == Some(REFERENCED) => kept.push((*deletion, error)),
+                Err(error) if error.code() == Some(REFERENCED) => kept.push((*removal, error)),
                 result => result?,
             }
         }
@@ -130,10 +133,7 @@ async fn delete(client: &Client, deletions: &[Deletion]) -> Result<()> {
             let (_, error) = kept.remove(0);
             return Err(error.into());
         }
-        left = kept.into_iter().map(|(deletion, _)| deletion).collect();
-    }
-    for deletion in deletions.iter().filter(|it| it.permanent) {
-        client.purge_version(&deletion.version.subject, deletion.version.version).await?;
+        left = kept.into_iter().map(|(removal, _)| removal).collect();
     }
     Ok(())
 }
@@ -163,6 +163,7 @@ async fn register(plan: &RegistryPlan, steps: &[SchemaStep]) -> Result<Vec<Resto
             source: step.source.clone(),
             source_id: step.source_id,
             target_id: step.target_id,
+            target_version: step.target_version,
             outcome: step.outcome,
         };
         if step.outcome == Outcome::Restore {
@@ -184,11 +185,15 @@ async fn register(plan: &RegistryPlan, steps: &[SchemaStep]) -> Result<Vec<Resto
             } else {
                 done.target_id =
                     Some(client.register(subject, &version.schema).await.map_err(fail)?);
-                if step.deleted || referenced.contains(&(subject.clone(), expected)) {
+                if step.deleted
+                    || version.guid.is_some()
+                    || referenced.contains(&(subject.clone(), expected))
+                {
                     let found = client.lookup(subject, &version.schema, false).await;
                     number = found.map_err(fail)?.map_or(expected, |it| it.version);
                 }
             }
+            done.target_version = Some(number);
             if number != expected {
                 moved.insert(VersionKey { subject: subject.clone(), version: expected }, number);
             }

@@ -10,34 +10,14 @@ use registry::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Own;
 use crate::Result;
 
-/// What a subject had, or is to have in the end; `None` where it has none of its own.
+/// What a subject is to have in the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Original {
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
-    pub(crate) mode: Option<Option<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
-    pub(crate) config: Option<Option<Value>>,
-}
-
-/// `null` is a value here: the subject had none of its own. Absent is what was not changed.
-mod present {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
-    pub(super) fn serialize<T: Serialize, S: Serializer>(
-        value: &Option<Option<T>>,
-        to: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
-        value.as_ref().and_then(Option::as_ref).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        from: D,
-    ) -> std::result::Result<Option<Option<T>>, D::Error> {
-        Option::deserialize(from).map(Some)
-    }
+    pub(crate) mode: Own<String>,
+    pub(crate) config: Own<Value>,
 }
 
 /// The file beside the artefact's manifest.
@@ -101,10 +81,10 @@ impl<'a> Held<'a> {
     /// Changes mode and compatibility of all subjects.
     pub(crate) async fn change(&self) -> Result<()> {
         for (subject, original) in &self.subjects {
-            if original.mode.is_some() {
+            if original.mode.is_touched() {
                 self.client.set_mode(Some(subject), "IMPORT", true).await?;
             }
-            if original.config.is_some() {
+            if original.config.is_touched() {
                 let none = json!({ "compatibilityLevel": "NONE" });
                 self.client.set_config(Some(subject), &none).await?;
             }
@@ -135,13 +115,13 @@ impl<'a> Held<'a> {
 
 async fn put_back(client: &Client, subject: &str, original: &Original) -> registry::Result<()> {
     match &original.config {
-        Some(Some(config)) => client.set_config(Some(subject), config).await?,
-        Some(None) => client.delete_config(subject).await?,
-        None => {}
+        Own::Set(config) => client.set_config(Some(subject), config).await?,
+        Own::Removed => client.delete_config(subject).await?,
+        Own::Untouched => {}
     }
     match &original.mode {
-        Some(Some(mode)) => client.set_mode(Some(subject), mode, true).await,
-        Some(None) => client.delete_mode(subject).await,
-        None => Ok(()),
+        Own::Set(mode) => client.set_mode(Some(subject), mode, true).await,
+        Own::Removed => client.delete_mode(subject).await,
+        Own::Untouched => Ok(()),
     }
 }

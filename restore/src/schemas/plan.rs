@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use artifact::manifest::VersionKey;
 use registry::canonical::Canonical;
 use registry::model::context;
-use registry::{Client, Reference, Schema, Version};
-use serde_json::{Value, json};
+use registry::{Reference, Schema, Version};
+use serde_json::json;
 
 use super::held::Original;
-use super::{
-    Compatibility, Deletion, Ids, Outcome, Planned, RegistryPlan, SchemaStep, Strategy,
-    SubjectSettings,
-};
+use super::survey::Target;
+use super::{Ids, Outcome, Planned, RegistryPlan, Removal, SchemaStep, Strategy, checks, settings};
 use crate::rename::reference;
-use crate::source::{Schemas, Settings};
+use crate::source::Schemas;
 
 /// Plans everything; what can't be done is refused in its step and named in the failures.
 pub(crate) async fn plan(
@@ -24,159 +22,27 @@ pub(crate) async fn plan(
     failures: &mut Vec<String>,
 ) -> registry::Result<Planned> {
     let target = Target::survey(plan, source, left_behind).await?;
-    check_names(plan, source, failures);
+    checks::names(plan, source, failures);
     let mut planner = Planner {
         plan,
         source,
         target: &target,
-        ours: source.settings.keys().map(|it| plan.rename.subject(it)).collect(),
         replaced: BTreeSet::new(),
         lookups: BTreeMap::new(),
-        deletions: BTreeSet::new(),
+        removals: BTreeSet::new(),
     };
     let steps = planner.steps().await?;
-    let deletions: Vec<Deletion> = planner.deletions.into_iter().collect();
+    let removals: Vec<Removal> = planner.removals.into_iter().collect();
     for step in steps.iter().filter(|it| it.outcome == Outcome::Refuse) {
         failures.push(step.why.clone().unwrap_or_default());
     }
-    check_modes(plan, &target, &steps, failures);
-    check_compatibility(plan, &target, &steps, &deletions, failures).await?;
-    check_deletions(&plan.client, &deletions, failures).await?;
-    let (settings, held) = settings(plan, source, &target, &steps);
-    let wide_settings = wide_settings(plan, source, &target);
+    checks::modes(plan, &target, &steps, failures);
+    checks::compatibility(plan, &target, &steps, &removals, failures).await?;
+    checks::removals(&plan.client, &removals, failures).await?;
+    let wide_settings = settings::wide(plan, source, &target);
+    let (settings, held) = settings::of_subjects(plan, source, &target, &steps);
     let global_mode = target.global_mode;
-    Ok(Planned { steps, deletions, wide_settings, settings, held, global_mode })
-}
-
-/// What the target has of the subjects concerned.
-struct Target {
-    /// Live versions, and all, by subject; only subjects that have any.
-    subjects: BTreeMap<String, Numbers>,
-    /// Names of all subjects with versions, deleted ones too.
-    names: BTreeSet<String>,
-    live: BTreeSet<String>,
-    modes: BTreeMap<String, Option<String>>,
-    configs: BTreeMap<String, Option<Value>>,
-    /// `None` where the registry offers no modes.
-    global_mode: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Numbers {
-    live: Vec<u32>,
-    all: Vec<u32>,
-}
-
-impl Target {
-    async fn survey(
-        plan: &RegistryPlan,
-        source: &Schemas,
-        left_behind: &BTreeMap<String, Original>,
-    ) -> registry::Result<Self> {
-        let client = &plan.client;
-        let live: BTreeSet<String> = client.subjects(false).await?.into_iter().collect();
-        let names: BTreeSet<String> = client.subjects(true).await?.into_iter().collect();
-        let global_mode = client.mode(None).await?;
-        let mut target = Self {
-            subjects: BTreeMap::new(),
-            modes: BTreeMap::new(),
-            configs: BTreeMap::new(),
-            live,
-            names,
-            global_mode,
-        };
-        let wanted: BTreeSet<String> =
-            source.versions.keys().map(|key| plan.rename.subject(&key.subject)).collect();
-        for name in wanted {
-            if !target.names.contains(&name) {
-                continue;
-            }
-            let numbers = Numbers {
-                live: client.versions(&name, false).await?.unwrap_or_default(),
-                all: client.versions(&name, true).await?.unwrap_or_default(),
-            };
-            // What a killed restore left is put back first.
-            let before = left_behind.get(&name);
-            let mode = match before.and_then(|it| it.mode.clone()) {
-                Some(mode) => mode,
-                None if target.global_mode.is_some() => client.mode(Some(&name)).await?,
-                None => None,
-            };
-            let config = match before.and_then(|it| it.config.clone()) {
-                Some(config) => config,
-                None => client.config(Some(&name)).await?,
-            };
-            target.modes.insert(name.clone(), mode);
-            target.configs.insert(name.clone(), config);
-            target.subjects.insert(name, numbers);
-        }
-        Ok(target)
-    }
-
-    fn numbers(&self, subject: &str) -> &Numbers {
-        static NONE: Numbers = Numbers { live: Vec::new(), all: Vec::new() };
-        self.subjects.get(subject).unwrap_or(&NONE)
-    }
-
-    fn is_live(&self, subject: &str) -> bool {
-        self.live.contains(subject)
-    }
-
-    fn mode(&self, subject: &str) -> Option<String> {
-        self.modes.get(subject).cloned().flatten()
-    }
-
-    fn config(&self, subject: &str) -> Option<Value> {
-        self.configs.get(subject).cloned().flatten()
-    }
-}
-
-/// No two subjects may become one.
-fn check_names(plan: &RegistryPlan, source: &Schemas, failures: &mut Vec<String>) {
-    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
-    for subject in source.settings.keys() {
-        let name = plan.rename.subject(subject);
-        if let Some(first) = taken.insert(name.clone(), subject) {
-            failures.push(format!(
-                "subjects '{first}' and '{subject}' would both become '{name}': change \
-                 subject_mapping or context_mapping"
-            ));
-        }
-    }
-}
-
-/// A subject that is to be written is in a mode that takes no schemas.
-fn check_modes(
-    plan: &RegistryPlan,
-    target: &Target,
-    steps: &[SchemaStep],
-    failures: &mut Vec<String>,
-) {
-    let url = plan.client.url();
-    let Some(global) = &target.global_mode else {
-        if plan.ids == Ids::Force {
-            failures.push(format!(
-                "force_ids: {url} has no IMPORT mode (GET /mode is not offered): use \
-                 `rewrite_ids: true` instead"
-            ));
-        }
-        return;
-    };
-    let written: BTreeSet<&String> = steps
-        .iter()
-        .filter(|it| it.outcome == Outcome::Restore)
-        .map(|it| &it.target_subject)
-        .collect();
-    for subject in written {
-        let overrides = global == "READONLY_OVERRIDE";
-        let own = target.mode(subject).filter(|_| !overrides);
-        let mode = own.as_ref().unwrap_or(global);
-        if overrides || (plan.ids != Ids::Force && mode != "READWRITE") {
-            failures.push(format!(
-                "subject '{subject}' is in mode {mode} in {url}, which takes no schemas"
-            ));
-        }
-    }
+    Ok(Planned { steps, removals, wide_settings, settings, held, global_mode })
 }
 
 /// Where a version of the source is found in the target.
@@ -191,13 +57,11 @@ struct Planner<'a> {
     plan: &'a RegistryPlan,
     source: &'a Schemas,
     target: &'a Target,
-    /// The backup's subjects, by their names in the target.
-    ours: BTreeSet<String>,
     /// Subjects whose live versions go first (overwrite).
     replaced: BTreeSet<String>,
     /// Answers of the registry, which a second pass needs again.
     lookups: BTreeMap<(String, String, bool), Option<(u32, u32)>>,
-    deletions: BTreeSet<Deletion>,
+    removals: BTreeSet<Removal>,
 }
 
 impl Planner<'_> {
@@ -214,7 +78,7 @@ impl Planner<'_> {
                 for subject in &self.replaced {
                     for &version in &self.target.numbers(subject).live {
                         let version = VersionKey { subject: subject.clone(), version };
-                        self.deletions.insert(Deletion { version, permanent: false });
+                        self.removals.insert(Removal { version, replaced: false });
                     }
                 }
                 return Ok(steps);
@@ -247,11 +111,10 @@ impl Planner<'_> {
         let mut steps = Vec::with_capacity(self.source.order.len());
         let mut places: BTreeMap<&VersionKey, Option<Place>> = BTreeMap::new();
         let mut known: BTreeMap<&VersionKey, Canonical> = BTreeMap::new();
-        // Of appended versions: the registry counts on from the highest number, deleted or not.
-        let mut next: BTreeMap<String, u32> = BTreeMap::new();
+        let mut appended = Appended::default();
         // Ids that this restore is going to take, by context of the target.
         let mut taken: BTreeMap<(String, u32), Canonical> = BTreeMap::new();
-        self.deletions.clear();
+        self.removals.clear();
         for key in &self.source.order {
             let version = &self.source.versions[key];
             let canonical = canonical_of(version, &known);
@@ -263,18 +126,18 @@ impl Planner<'_> {
                 target_id: None,
                 outcome: Outcome::Restore,
                 why: None,
-                deleted: version.deleted,
+                deleted: version.deleted && !self.lives_on(key, version),
                 version: version.clone(),
                 delete_existing: false,
             };
-            let placed = self.place_references(&mut step, &places).await?;
-            match placed {
+            let references = self.place_references(&mut step, &places).await?;
+            match references {
                 Err(why) => refuse(&mut step, why),
                 Ok(all_exist) => {
                     if self.plan.ids == Ids::Force {
                         self.force(&mut step, &canonical, &mut taken).await?;
                     } else {
-                        self.append(&mut step, all_exist, &mut next).await?;
+                        self.append(&mut step, all_exist, &mut appended).await?;
                     }
                 }
             }
@@ -332,7 +195,7 @@ impl Planner<'_> {
         &mut self,
         step: &mut SchemaStep,
         references_exist: bool,
-        next: &mut BTreeMap<String, u32>,
+        appended: &mut Appended,
     ) -> registry::Result<()> {
         let numbers = self.target.numbers(&step.target_subject);
         let replaced = self.replaced.contains(&step.target_subject);
@@ -351,10 +214,21 @@ impl Planner<'_> {
             return Ok(());
         }
         let highest = numbers.all.last().copied().unwrap_or(0);
-        let next = next.entry(step.target_subject.clone()).or_insert(highest + 1);
-        step.target_version = Some(*next);
-        *next += 1;
+        step.target_version = Some(appended.number(step, highest));
         Ok(())
+    }
+
+    /// A soft-deleted version whose schema a later one of its subject has again. A registry that
+    /// numbers by itself keeps one live version of a schema, so it must not be deleted there.
+    fn lives_on(&self, key: &VersionKey, version: &Version) -> bool {
+        let later = VersionKey { version: key.version + 1, ..key.clone() };
+        self.plan.ids != Ids::Force
+            && self
+                .source
+                .versions
+                .range(later..)
+                .take_while(|(it, _)| it.subject == key.subject)
+                .any(|(_, it)| it.id == version.id && !it.deleted)
     }
 
     /// Under `skip` a subject with live versions stays as it is.
@@ -363,6 +237,7 @@ impl Planner<'_> {
             self.plan.strategy == Strategy::Skip && self.target.is_live(&step.target_subject);
         if leave {
             step.outcome = Outcome::Skip;
+            (step.target_version, step.target_id) = (None, None);
             step.why = Some(format!("subject '{}' has versions already", step.target_subject));
         }
         leave
@@ -393,6 +268,7 @@ impl Planner<'_> {
         let its_context = context(&step.target_subject).to_owned();
         let numbers = self.target.numbers(&step.target_subject);
         let overwrite = self.plan.strategy == Strategy::Overwrite;
+        let mut replaced = None;
         if numbers.all.contains(&number) {
             let there = client.version(&step.target_subject, number, true).await?;
             if there.id == id && same(&there.schema, &step.version.schema) {
@@ -422,7 +298,7 @@ impl Planner<'_> {
                 return Ok(());
             }
             let version = VersionKey { subject: step.target_subject.clone(), version: number };
-            self.deletions.insert(Deletion { version, permanent: true });
+            replaced = Some(Removal { version, replaced: true });
         } else if self.left_alone(step) {
             return Ok(());
         }
@@ -440,36 +316,27 @@ impl Planner<'_> {
             return Ok(());
         }
         taken.insert((its_context.clone(), id), canonical.clone());
+        // An id that is taken can't be freed: a registry remembers it after the last version is
+        // deleted for good.
         if let Some(there) = client.schema(id, &its_context).await?
             && !same(&there, &step.version.schema)
         {
             let users = client.users(id, &its_context).await?;
-            // What our subjects have there is not what they will have: it goes.
-            let goes = |(subject, _): &(String, u32)| overwrite && self.ours.contains(subject);
-            if users.is_empty() || !users.iter().all(goes) {
-                let names: Vec<_> =
-                    users.iter().map(|(subject, version)| format!("{subject} {version}")).collect();
-                let by = if names.is_empty() {
-                    "nothing that is listed".into()
-                } else {
-                    names.join(", ")
-                };
-                refuse(
-                    step,
-                    format!(
-                        "id {id} of {} is taken by another schema in {} (used by {by}): use \
-                         `rewrite_ids: true`",
-                        step.source,
-                        client.url()
-                    ),
-                );
-                return Ok(());
-            }
-            for (subject, version) in users {
-                let version = VersionKey { subject, version };
-                self.deletions.insert(Deletion { version, permanent: true });
-            }
+            let names: Vec<_> =
+                users.iter().map(|(subject, version)| format!("{subject} {version}")).collect();
+            let by = if names.is_empty() { "nothing any more".into() } else { names.join(", ") };
+            refuse(
+                step,
+                format!(
+                    "id {id} of {} is taken by another schema in {} (used by {by}): use \
+                     `rewrite_ids: true`",
+                    step.source,
+                    client.url()
+                ),
+            );
+            return Ok(());
         }
+        self.removals.extend(replaced);
         Ok(())
     }
 
@@ -482,12 +349,36 @@ impl Planner<'_> {
         for (subject, wanted) in wanted {
             for &number in &self.target.numbers(subject).live {
                 let version = VersionKey { subject: subject.to_owned(), version: number };
-                let purged = Deletion { version: version.clone(), permanent: true };
-                if !wanted.contains(&number) && !self.deletions.contains(&purged) {
-                    self.deletions.insert(Deletion { version, permanent: false });
+                if !wanted.contains(&number) {
+                    self.removals.insert(Removal { version, replaced: false });
                 }
             }
         }
+    }
+}
+
+/// Numbers that the registry will give out: it counts on from the highest one, deleted or not, and
+/// gives none to a schema that a live version has.
+#[derive(Default)]
+struct Appended {
+    next: BTreeMap<String, u32>,
+    live: BTreeMap<(String, u32), u32>,
+}
+
+impl Appended {
+    fn number(&mut self, step: &SchemaStep, highest: u32) -> u32 {
+        let subject = &step.target_subject;
+        let key = (subject.clone(), step.source_id);
+        if let Some(&number) = self.live.get(&key) {
+            return number;
+        }
+        let next = self.next.entry(subject.clone()).or_insert(highest + 1);
+        let number = *next;
+        *next += 1;
+        if !step.deleted {
+            self.live.insert(key, number);
+        }
+        number
     }
 }
 
@@ -525,142 +416,4 @@ fn canonical_of(version: &Version, known: &BTreeMap<&VersionKey, Canonical>) -> 
         .filter_map(|it| Some((it, known.get(&key_of(it, &version.subject)?)?)))
         .collect();
     Canonical::of(&version.schema, &references)
-}
-
-/// The first new version of each subject must be one that the target takes.
-async fn check_compatibility(
-    plan: &RegistryPlan,
-    target: &Target,
-    steps: &[SchemaStep],
-    deletions: &[Deletion],
-    failures: &mut Vec<String>,
-) -> registry::Result<()> {
-    if plan.ids == Ids::Force || plan.force_register {
-        return Ok(());
-    }
-    let mut seen = BTreeSet::new();
-    for step in steps.iter().filter(|it| it.outcome == Outcome::Restore) {
-        let subject = &step.target_subject;
-        let replaced = deletions.iter().any(|it| it.version.subject == *subject);
-        if !seen.insert(subject) || replaced || target.numbers(subject).live.is_empty() {
-            continue;
-        }
-        // A reference that is not there yet makes the registry refuse the question.
-        let all_there = step.version.schema.references.iter().all(|it| {
-            let Some(key) = key_of(it, subject) else { return true };
-            target.numbers(&key.subject).live.contains(&key.version)
-        });
-        if !all_there {
-            continue;
-        }
-        let conflicts = plan.client.conflicts(subject, &step.version.schema).await?;
-        if !conflicts.is_empty() {
-            failures.push(format!(
-                "Schema registration failed for subject {subject}: version {} of the backup is not \
-                 compatible with what {} has ({}): set `force_register: true`, or the subject's \
-                 compatibility to NONE",
-                step.source.version,
-                plan.client.url(),
-                conflicts.join("; ")
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// A version that others reference can only go together with them.
-async fn check_deletions(
-    client: &Client,
-    deletions: &[Deletion],
-    failures: &mut Vec<String>,
-) -> registry::Result<()> {
-    let going: BTreeSet<&VersionKey> = deletions.iter().map(|it| &it.version).collect();
-    for deletion in deletions {
-        let VersionKey { subject, version } = &deletion.version;
-        for id in client.referencing(subject, *version).await? {
-            for (by, number) in client.users(id, context(subject)).await? {
-                let user = VersionKey { subject: by, version: number };
-                if going.contains(&user) {
-                    continue;
-                }
-                let live = client.versions(&user.subject, false).await?.unwrap_or_default();
-                if live.contains(&user.version) {
-                    failures.push(format!(
-                        "{} would be deleted, but {user} references it and stays",
-                        deletion.version
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What subjects are to have in the end, and what is changed in between.
-fn settings(
-    plan: &RegistryPlan,
-    source: &Schemas,
-    target: &Target,
-    steps: &[SchemaStep],
-) -> (Vec<SubjectSettings>, BTreeMap<String, Original>) {
-    let written: BTreeSet<&str> = steps
-        .iter()
-        .filter(|it| it.outcome == Outcome::Restore)
-        .map(|it| it.target_subject.as_str())
-        .collect();
-    let mut settings = Vec::new();
-    let mut finals: BTreeMap<String, (Option<String>, Option<Value>)> = BTreeMap::new();
-    for (subject, own) in &source.settings {
-        let name = plan.rename.subject(subject);
-        let ours = !target.is_live(&name) || plan.strategy == Strategy::Overwrite;
-        let (mode, config) = (target.mode(&name), target.config(&name));
-        let wanted_config = match &plan.compatibility {
-            Compatibility::FromBackup if ours => own.config.clone(),
-            Compatibility::Level(level) if written.contains(&*name) => {
-                Some(json!({ "compatibilityLevel": level }))
-            }
-            _ => config.clone(),
-        };
-        let offers_modes = target.global_mode.is_some();
-        let wanted_mode = if ours && offers_modes { own.mode.clone() } else { mode.clone() };
-        settings.push(SubjectSettings {
-            subject: name.clone(),
-            config: (wanted_config != config).then(|| wanted_config.clone()),
-            mode: (wanted_mode != mode).then(|| wanted_mode.clone()),
-        });
-        finals.insert(name, (wanted_mode, wanted_config));
-    }
-    let hold = |subject: &&str| {
-        // Subjects of audited ids have no settings of their own.
-        let (mode, config) = finals.get(*subject).cloned().unwrap_or_default();
-        let import = plan.ids == Ids::Force;
-        let original = Original {
-            mode: import.then_some(mode),
-            config: (!import && plan.force_register).then_some(config),
-        };
-        ((*subject).to_owned(), original)
-    };
-    let held = written.iter().map(hold);
-    let held = held.filter(|(_, it)| it.mode.is_some() || it.config.is_some()).collect();
-    (settings, held)
-}
-
-/// Global settings go into an empty registry only, a context's into an empty context: what is in
-/// use keeps its own.
-fn wide_settings(
-    plan: &RegistryPlan,
-    source: &Schemas,
-    target: &Target,
-) -> Vec<(Option<String>, Settings)> {
-    let mut wide = Vec::new();
-    if target.names.is_empty() {
-        wide.push((None, source.global.own.clone()));
-    }
-    for (name, settings) in &source.global.contexts {
-        let name = plan.rename.context(name);
-        if name != "." && !target.names.iter().any(|it| context(it) == name) {
-            wide.push((Some(format!(":{name}:")), settings.clone()));
-        }
-    }
-    wide
 }

@@ -152,7 +152,7 @@ fn version_number(text: &str, subject: &Subject) -> Result<u32, Answer> {
 
 fn version_of(call: &Call, state: &mut State, name: &str, version: &str) -> Answer {
     let (context, bare) = split(name);
-    let deleted = call.flag("deleted");
+    let (deleted, guids) = (call.flag("deleted"), state.guids);
     let it = state.context(&context);
     let Some(subject) = it.subjects.get(&bare).filter(|it| deleted || it.is_live()) else {
         return no_subject(name);
@@ -163,15 +163,25 @@ fn version_of(call: &Call, state: &mut State, name: &str, version: &str) -> Answ
     };
     match subject.versions.get(&number).filter(|it| deleted || !it.deleted) {
         None => refuse(40402, format!("Version {number} not found.")),
-        Some(found) => (200, version_json(it, &context, &bare, number, found.id)),
+        Some(found) => (200, version_json(guids, it, &context, &bare, number, found.id)),
     }
 }
 
-fn version_json(it: &Context, context: &str, bare: &str, number: u32, id: u32) -> Value {
+fn version_json(
+    guids: bool,
+    it: &Context,
+    context: &str,
+    bare: &str,
+    number: u32,
+    id: u32,
+) -> Value {
     let mut json = schema_json(&it.schemas[&id]);
     json["subject"] = json!(qualified(context, bare));
     json["version"] = json!(number);
     json["id"] = json!(id);
+    if guids {
+        json["guid"] = json!(it.schemas[&id].guid());
+    }
     json
 }
 
@@ -421,7 +431,7 @@ fn import(
 fn lookup(call: &Call, state: &mut State, name: &str) -> Answer {
     let (context, bare) = split(name);
     let schema = Schema::new(&call.body);
-    let deleted = call.flag("deleted");
+    let (deleted, guids) = (call.flag("deleted"), state.guids);
     let it = state.context(&context);
     let Some(subject) = it.subjects.get(&bare).filter(|it| deleted || it.is_live()) else {
         return no_subject(name);
@@ -433,7 +443,9 @@ fn lookup(call: &Call, state: &mut State, name: &str) -> Answer {
         .filter(|(_, it)| deleted || !it.deleted)
         .find(|(_, version)| it.schemas[&version.id].equals(&schema));
     match found {
-        Some((&number, version)) => (200, version_json(it, &context, &bare, number, version.id)),
+        Some((&number, version)) => {
+            (200, version_json(guids, it, &context, &bare, number, version.id))
+        }
         None => refuse(40403, "Schema not found"),
     }
 }

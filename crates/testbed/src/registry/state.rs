@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Options;
 
@@ -10,6 +11,7 @@ pub(super) struct State {
     pub(super) contexts: BTreeMap<String, Context>,
     pub(super) immutable_mode: bool,
     pub(super) apicurio: bool,
+    pub(super) guids: bool,
 }
 
 /// Ids are unique within one context.
@@ -53,6 +55,7 @@ impl State {
             contexts: [(".".to_owned(), first)].into(),
             immutable_mode: options.immutable_mode,
             apicurio: options.apicurio,
+            guids: options.guids,
         }
     }
 
@@ -105,6 +108,20 @@ impl Schema {
             && self.references == other.references
             && self.metadata == other.metadata
             && self.rule_set == other.rule_set
+    }
+
+    /// The same in every registry: of the text, the references, metadata and rules.
+    pub(super) fn guid(&self) -> String {
+        let all = (&self.text, json!(self.references).to_string(), &self.metadata, &self.rule_set);
+        let all = format!("{all:?}");
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, &all).hash(&mut hasher);
+            hasher.finish()
+        };
+        let (high, low) = (half(0), half(1));
+        let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0xffff);
+        format!("{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", low >> 48, low & 0xffff_ffff_ffff)
     }
 
     /// What makes the text no schema of its type.

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{DEFAULT_CONTEXT, IdMap, MAX_ID};
 
@@ -15,6 +16,10 @@ pub struct MapFile {
     /// The same for each other context, by its name (`.ctx1`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, BTreeMap<u32, u32>>,
+    /// Schemas whose GUID (in the headers of Confluent's serializers since 8.0) is another one in
+    /// the target, because a reference or metadata changed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guids: BTreeMap<Guid, Guid>,
     /// Where the source ids come from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Registry>,
@@ -27,6 +32,54 @@ pub struct MapFile {
     /// When it was made, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<String>,
+}
+
+/// A schema's GUID, in the order of its bytes on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Guid(pub [u8; 16]);
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Guid {
+    type Err = String;
+
+    /// Reads the form with hyphens (RFC 9562).
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail =
+            || format!("`{text}` is not a GUID such as 89791762-2336-4186-9674-299b90a802e2");
+        let hyphens = [8, 13, 18, 23];
+        let placed = |(at, byte): (usize, u8)| {
+            if hyphens.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+        };
+        if text.len() != 36 || !text.bytes().enumerate().all(placed) {
+            return Err(fail());
+        }
+        let digits: String = text.chars().filter(|&it| it != '-').collect();
+        let number = u128::from_str_radix(&digits, 16).map_err(|_| fail())?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+impl Serialize for Guid {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// A registry as a map file names it.
@@ -64,6 +117,7 @@ impl MapFile {
             self.contexts.get(context)
         };
         IdMap::new(pairs.into_iter().flatten().map(|(&source, &target)| (source, target)))
+            .with_guids(self.guids.iter().map(|(source, target)| (source.0, target.0)))
     }
 }
 
@@ -107,12 +161,14 @@ impl<'de> Visitor<'de> for EitherForm {
                     file.contexts =
                         contexts.into_iter().map(|(name, Pairs(p))| (name, p)).collect();
                 }
+                "guids" => file.guids = from.next_value()?,
                 "source" => file.source = from.next_value()?,
                 "target" => file.target = from.next_value()?,
                 "subjects" => file.subjects = from.next_value()?,
                 "created_at" => file.created_at = from.next_value()?,
                 _ => {
-                    let known = "ids, or mapping, contexts, source, target, subjects, created_at";
+                    let known =
+                        "ids, or mapping, contexts, guids, source, target, subjects, created_at";
                     return Err(A::Error::custom(format_args!("unknown key `{key}`; {known}")));
                 }
             }
@@ -199,6 +255,8 @@ mod tests {
         let file = MapFile {
             mapping: [(1, 100)].into(),
             contexts: [(".ctx1".to_owned(), [(1, 7)].into())].into(),
+            guids: [(Guid([7; 16]), "89791762-2336-4186-9674-299b90a802e2".parse().unwrap())]
+                .into(),
             source: Some(Registry { url: "http://source".to_owned() }),
             target: Some(Registry { url: "http://target".to_owned() }),
             subjects: [(1, vec!["orders-value".to_owned()])].into(),
@@ -220,6 +278,7 @@ mod tests {
             ("{\"mapping\":{},\n\"maping\":{}}", "unknown key `maping`"),
             ("{\"mapping\":{},\n\"mapping\":{}}", "`mapping` is given twice at line 2"),
             ("{\"mapping\":{\"3\":1,\n\"3\":1}}", "schema id 3 is given twice at line 2"),
+            ("{\"mapping\":{},\n\"guids\":{\"1\":\"2\"}}", "`1` is not a GUID such as"),
             ("{\"mapping\":{},\n\"3\":1}", "id 3 stands beside `mapping` at line 2"),
             ("{\"1\": 2", "EOF while parsing an object at line 1"),
         ];

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 pub struct IdMap {
     dense: Box<[u32]>,
     sparse: HashMap<u32, u32>,
+    guids: HashMap<[u8; 16], [u8; 16]>,
     length: usize,
 }
 
@@ -33,7 +34,25 @@ impl IdMap {
                 None => _ = sparse.insert(source, target),
             }
         }
-        Self { dense, sparse, length }
+        Self { dense, sparse, guids: HashMap::new(), length }
+    }
+
+    /// The same with GUIDs that changed.
+    #[must_use]
+    pub fn with_guids(mut self, pairs: impl IntoIterator<Item = ([u8; 16], [u8; 16])>) -> Self {
+        self.guids = pairs.into_iter().collect();
+        self
+    }
+
+    /// The target's GUID for `source`, where it is another one.
+    pub fn guid(&self, source: &[u8; 16]) -> Option<[u8; 16]> {
+        self.guids.get(source).copied()
+    }
+
+    /// Whether GUIDs have to be looked at.
+    #[inline]
+    pub fn has_guids(&self) -> bool {
+        !self.guids.is_empty()
     }
 
     /// The target's id for `source`.
@@ -69,7 +88,7 @@ impl IdMap {
 
     /// Whether no id changes, so that there is nothing to translate.
     pub fn is_identity(&self) -> bool {
-        self.pairs().iter().all(|(source, target)| source == target)
+        self.guids.is_empty() && self.pairs().iter().all(|(source, target)| source == target)
     }
 
     /// The map back, where no two source ids share a target; otherwise a target id that two share.
