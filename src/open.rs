@@ -6,21 +6,115 @@ use std::sync::Arc;
 use app::SettingsError;
 use artifact::Store;
 use artifact::store::{Bucket, BucketSettings, Folder, StoreError};
-use kafka::Cluster;
-use registry::client::{OAuth, Retry};
+use async_trait::async_trait;
+use kafka::security::{Certificates, PasswordMechanism, Sasl, TokenSource};
+use kafka::{Cluster, Security};
+use registry::client::{OAuth, Retry, Tokens};
 use registry::{Auth, Client};
+use secrecy::SecretString;
 use wire::id_map::MapFile;
 
 use crate::exit::Failure;
-use crate::settings::Servers;
-use crate::settings::job::{AuthKind, Backend, Job, SchemaRegistry, Storage};
+use crate::settings::job::{AuthKind, Backend, Job, Mechanism, Protocol, SchemaRegistry, Storage};
+use crate::settings::{self, Servers};
 
-/// The cluster behind `bootstrap_servers`.
-pub(crate) fn cluster(file: &Path, section: &str, servers: &Servers) -> Result<Cluster, Failure> {
+/// The cluster of the `source` or `target` section.
+pub(crate) fn cluster(
+    file: &Path,
+    section: &str,
+    servers: &Servers,
+    settings: &settings::job::Security,
+) -> Result<Cluster, Failure> {
     let addresses = servers
         .addresses()
         .map_err(|why| SettingsError::new(file, format!("{section}.bootstrap_servers: {why}")))?;
-    Ok(Cluster::new(addresses))
+    let security = security(settings)
+        .map_err(|why| SettingsError::new(file, format!("{section}.security: {why}")))?;
+    Ok(Cluster::new(addresses, security))
+}
+
+fn security(settings: &settings::job::Security) -> Result<Security, String> {
+    let protocol = settings.security_protocol;
+    let mut security = Security::default();
+    if matches!(protocol, Protocol::Ssl | Protocol::SaslSsl) {
+        let read = |key: &str, path: Option<&Path>| match path {
+            None => Ok(None),
+            Some(path) => match std::fs::read_to_string(path) {
+                Ok(pem) => Ok(Some(pem)),
+                Err(why) => Err(format!("{key}: {}: {why}", path.display())),
+            },
+        };
+        let own = read("ssl_certificate_location", settings.ssl_certificate_location.as_deref())?;
+        let key = read("ssl_key_location", settings.ssl_key_location.as_deref())?;
+        let own = match (own, key) {
+            (None, None) => None,
+            (Some(own), Some(key)) => Some((own, key.into())),
+            (Some(_), None) => return Err("`ssl_key_location` is missing".to_owned()),
+            (None, Some(_)) => return Err("`ssl_certificate_location` is missing".to_owned()),
+        };
+        let authorities = read("ssl_ca_location", settings.ssl_ca_location.as_deref())?;
+        security = security.with_tls(&Certificates { authorities, own })?;
+    }
+    let wants_sasl = matches!(protocol, Protocol::SaslPlaintext | Protocol::SaslSsl);
+    match (wants_sasl, settings.sasl_mechanism) {
+        (false, None) => Ok(security),
+        (false, Some(_)) => {
+            Err("`sasl_mechanism` needs `security_protocol: SASL_SSL` or SASL_PLAINTEXT".to_owned())
+        }
+        (true, None) => Err("`sasl_mechanism` is missing".to_owned()),
+        (true, Some(mechanism)) => Ok(security.with_sasl(sasl(settings, mechanism)?)),
+    }
+}
+
+fn sasl(settings: &settings::job::Security, mechanism: Mechanism) -> Result<Sasl, String> {
+    let missing = |key: &str| format!("`{key}` is missing");
+    let mechanism = match mechanism {
+        Mechanism::Plain => PasswordMechanism::Plain,
+        Mechanism::ScramSha256 => PasswordMechanism::ScramSha256,
+        Mechanism::ScramSha512 => PasswordMechanism::ScramSha512,
+        Mechanism::OauthBearer => {
+            let (url, id, secret) = (
+                settings.sasl_oauthbearer_token_endpoint_url.clone(),
+                settings.sasl_oauthbearer_client_id.clone(),
+                settings.sasl_oauthbearer_client_secret.as_ref(),
+            );
+            let oauth = OAuth {
+                token_url: url.ok_or_else(|| missing("sasl_oauthbearer_token_endpoint_url"))?,
+                client_id: id.ok_or_else(|| missing("sasl_oauthbearer_client_id"))?,
+                client_secret: secret
+                    .ok_or_else(|| missing("sasl_oauthbearer_client_secret"))?
+                    .guarded(),
+                scope: settings.sasl_oauthbearer_scope.clone(),
+            };
+            let tokens = Tokens::new(oauth).map_err(|why| why.to_string())?;
+            return Ok(Sasl::Bearer(Arc::new(BearerTokens(tokens))));
+        }
+    };
+    Ok(Sasl::Password {
+        mechanism,
+        username: settings.sasl_username.clone().ok_or_else(|| missing("sasl_username"))?,
+        password: settings
+            .sasl_password
+            .as_ref()
+            .ok_or_else(|| missing("sasl_password"))?
+            .guarded(),
+    })
+}
+
+/// The registry's token client, for brokers.
+#[derive(Debug)]
+struct BearerTokens(Tokens);
+
+#[async_trait]
+impl TokenSource for BearerTokens {
+    async fn token(&self) -> Result<SecretString, String> {
+        self.0.token().await.map_err(|why| match why {
+            registry::Error::Unauthorized { url, status } => {
+                format!("{url} refused the client credentials (HTTP {status})")
+            }
+            other => other.to_string(),
+        })
+    }
 }
 
 /// The store of the `storage` section.

@@ -118,7 +118,7 @@ fn folder() -> Result<PathBuf> {
 fn cluster(world: &World) -> Result<Cluster> {
     let bootstrap = world.kafka.bootstrap();
     let addresses = bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
-    Ok(Cluster::new(addresses))
+    Ok(Cluster::new(addresses, kafka::Security::default()))
 }
 
 fn registry(world: &World) -> Result<registry::Client> {

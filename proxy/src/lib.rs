@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use app::admin::Admin;
 use arc_swap::ArcSwap;
-use kafka::{Address, Cluster};
+use kafka::{Address, Cluster, Security};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -175,7 +175,7 @@ impl Drop for Proxy {
 /// Opens the ports of all brokers, so that a client that only remembers those finds them after a
 /// restart of the proxy.
 async fn find_brokers(shared: Arc<Shared>) {
-    let cluster = Cluster::new(shared.settings.target.clone());
+    let cluster = Cluster::new(shared.settings.target.clone(), Security::default());
     loop {
         match cluster.metadata(Some(&[])).await {
             Ok(metadata) => {

@@ -37,7 +37,12 @@ fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
             let selection = selection
                 .map_err(|why| SettingsError::new(file, format!("source.topics: {why}")))?;
             Some(TopicsPlan {
-                cluster: open::cluster(file, "source", &source.bootstrap_servers)?,
+                cluster: open::cluster(
+                    file,
+                    "source",
+                    &source.bootstrap_servers,
+                    &source.security,
+                )?,
                 selection,
                 max_concurrent_partitions: job.backup.max_concurrent_partitions,
                 segment_max_bytes: job.backup.segment_max_bytes,

@@ -87,7 +87,7 @@ async fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
     let topics = match &job.target {
         None => None,
         Some(target) => Some(TopicsPlan {
-            cluster: open::cluster(file, "target", &target.bootstrap_servers)?,
+            cluster: open::cluster(file, "target", &target.bootstrap_servers, &target.security)?,
             max_concurrent_partitions: job.restore.max_concurrent_partitions,
             decompressed_limit: job.restore.max_decompressed_bytes,
         }),

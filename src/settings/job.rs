@@ -51,6 +51,9 @@ pub enum Mode {
 pub struct Source {
     /// Some of its brokers.
     pub bootstrap_servers: Servers,
+    /// TLS and SASL.
+    #[serde(default)]
+    pub security: Security,
     /// Which topics.
     #[serde(default)]
     pub topics: Topics,
@@ -62,6 +65,63 @@ pub struct Source {
 pub struct Target {
     /// Some of its brokers.
     pub bootstrap_servers: Servers,
+    /// TLS and SASL.
+    #[serde(default)]
+    pub security: Security,
+}
+
+/// TLS and SASL to a cluster, by the names that Kafka's clients use.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// PLAINTEXT unless it is given.
+    pub security_protocol: Protocol,
+    /// How we show who we are.
+    pub sasl_mechanism: Option<Mechanism>,
+    /// The user.
+    pub sasl_username: Option<String>,
+    /// The password.
+    pub sasl_password: Option<Secret>,
+    /// Where OAUTHBEARER tokens come from, by client credentials.
+    pub sasl_oauthbearer_token_endpoint_url: Option<String>,
+    /// Who asks for a token.
+    pub sasl_oauthbearer_client_id: Option<String>,
+    /// And proves it with this.
+    pub sasl_oauthbearer_client_secret: Option<Secret>,
+    /// What the token is for.
+    pub sasl_oauthbearer_scope: Option<String>,
+    /// Who may have signed the brokers' certificates; without it, the system's authorities.
+    pub ssl_ca_location: Option<PathBuf>,
+    /// Our certificate.
+    pub ssl_certificate_location: Option<PathBuf>,
+    /// Its key.
+    pub ssl_key_location: Option<PathBuf>,
+}
+
+/// Kafka's `security.protocol`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "Kafka's own names")]
+pub enum Protocol {
+    #[default]
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+/// Kafka's `sasl.mechanism`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "Kafka's own names")]
+pub enum Mechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
 }
 
 /// Which topics: globs, or regular expressions after a `~`.

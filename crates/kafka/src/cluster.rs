@@ -9,12 +9,13 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
-use crate::{Address, Connection, Error, Result};
+use crate::{Address, Connection, Error, Result, Security};
 
 /// A cluster, known by some of its brokers. Cheap to clone; every caller gets its own connections.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     bootstrap: Vec<Address>,
+    security: Security,
 }
 
 /// What a cluster says of itself.
@@ -71,15 +72,15 @@ const CREATE_TIMEOUT_MS: i32 = 30_000;
 
 impl Cluster {
     /// Names the brokers to begin with; none is asked yet.
-    pub fn new(bootstrap: Vec<Address>) -> Self {
-        Self { bootstrap }
+    pub fn new(bootstrap: Vec<Address>, security: Security) -> Self {
+        Self { bootstrap, security }
     }
 
     /// Connects to the first bootstrap server that answers.
     pub async fn connect(&self) -> Result<Connection> {
         let mut reasons = Vec::new();
         for address in &self.bootstrap {
-            match Connection::open(address).await {
+            match Connection::open(address, &self.security).await {
                 Ok(connection) => return Ok(connection),
                 Err(error @ Error::Connection { .. }) => reasons.push(error.to_string()),
                 Err(error) => return Err(error),
@@ -138,7 +139,7 @@ impl Cluster {
             .and_then(|it| it.leaders.get(&partition))
             .and_then(|node| metadata.brokers.get(node));
         match leader {
-            Some(address) => Connection::open(address).await,
+            Some(address) => Connection::open(address, &self.security).await,
             None => Err(Error::NoLeader { topic: topic.to_owned(), partition }),
         }
     }
@@ -172,7 +173,7 @@ impl Cluster {
     pub async fn create_topic(&self, new: &NewTopic) -> Result<Created> {
         let controller = self.metadata(Some(&[])).await?.controller;
         let mut connection = match controller {
-            Some(address) => Connection::open(&address).await?,
+            Some(address) => Connection::open(&address, &self.security).await?,
             None => self.connect().await?,
         };
         let config = |(key, value): (&String, &String)| {

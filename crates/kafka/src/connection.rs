@@ -1,22 +1,25 @@
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wire::frame;
 use wire::message::Message;
 use wire::shapes;
 
-use crate::{Address, Error, Result};
+use crate::security::Stream;
+use crate::{Address, Error, Result, Security};
 
 /// A request whose answer can be checked before it is decoded.
 pub trait Call: Request {
@@ -40,6 +43,8 @@ calls! {
     DescribeConfigsRequest => DESCRIBE_CONFIGS_RESPONSE,
     FetchRequest => FETCH_RESPONSE,
     ProduceRequest => PRODUCE_RESPONSE,
+    SaslHandshakeRequest => SASL_HANDSHAKE_RESPONSE,
+    SaslAuthenticateRequest => SASL_AUTHENTICATE_RESPONSE,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,17 +56,26 @@ const FRAME_LIMIT: i32 = 512 << 20;
 const CLIENT: &str = "kafka-backup";
 
 /// One connection to one broker, whose API versions are known.
-#[derive(Debug)]
 pub struct Connection {
     address: Address,
-    stream: TcpStream,
+    security: Security,
+    stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
     correlation_id: i32,
+    /// When the broker wants to be shown credentials again (KIP-368).
+    authenticate_by: Option<Instant>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Connection {
-    /// Connects and asks for the broker's API versions.
-    pub async fn open(address: &Address) -> Result<Self> {
+    /// Connects, with TLS and SASL where the security says so, and asks for the broker's API
+    /// versions.
+    pub async fn open(address: &Address, security: &Security) -> Result<Self> {
         let connect = TcpStream::connect((address.host.as_str(), address.port));
         let fail = |why: String| Error::Connection { address: address.clone(), why };
         let stream = match timeout(CONNECT_TIMEOUT, connect).await {
@@ -70,9 +84,26 @@ impl Connection {
             Ok(Ok(stream)) => stream,
         };
         stream.set_nodelay(true).map_err(|why| fail(why.to_string()))?;
-        let versions = HashMap::new();
-        let mut connection = Self { address: address.clone(), stream, versions, correlation_id: 0 };
+        let stream = match timeout(CONNECT_TIMEOUT, security.wrap(stream, address)).await {
+            Err(_) => return Err(fail("the TLS handshake took longer than 10 s".to_owned())),
+            // What rustls says of certificates is final; a broken socket is not.
+            Ok(Err(why)) if why.kind() == io::ErrorKind::InvalidData => {
+                let address = address.clone();
+                return Err(Error::Security { address, why: why.to_string() });
+            }
+            Ok(Err(why)) => return Err(fail(format!("the TLS handshake failed: {why}"))),
+            Ok(Ok(stream)) => stream,
+        };
+        let mut connection = Self {
+            address: address.clone(),
+            security: security.clone(),
+            stream,
+            versions: HashMap::new(),
+            correlation_id: 0,
+            authenticate_by: None,
+        };
         connection.negotiate().await?;
+        connection.authenticate().await?;
         Ok(connection)
     }
 
@@ -114,6 +145,9 @@ impl Connection {
 
     /// Asks and gives the answer's bytes and where its body begins. The caller must check them.
     pub async fn exchange<R: Call>(&mut self, request: &R, version: i16) -> Result<(Bytes, usize)> {
+        if self.authenticate_by.is_some_and(|it| Instant::now() >= it) {
+            Box::pin(self.authenticate()).await?;
+        }
         let correlation_id = self.send(request, version).await?;
         let frame = self.receive(correlation_id).await?;
         let flexible = R::Response::header_version(version) > 0;
@@ -191,6 +225,45 @@ impl Connection {
             Err(_) => "no answer within 30 s".to_owned(),
         };
         Err(Error::Connection { address: self.address.clone(), why })
+    }
+
+    /// Shows our credentials, where we have any: at the start, and again before the session ends.
+    async fn authenticate(&mut self) -> Result<()> {
+        let Some(sasl) = self.security.sasl().cloned() else { return Ok(()) };
+        self.authenticate_by = None;
+        let refused = |address: &Address, why: String| {
+            let (address, mechanism) = (address.clone(), sasl.mechanism());
+            Error::Security { address, why: format!("{mechanism}: {why}") }
+        };
+        let handshake = SaslHandshakeRequest::default()
+            .with_mechanism(StrBytes::from_static_str(sasl.mechanism()));
+        let answer = self.call(&handshake).await?;
+        if answer.error_code != 0 {
+            let offered: Vec<&str> = answer.mechanisms.iter().map(|it| &**it).collect();
+            let why = format!("the broker offers only {}", offered.join(", "));
+            return Err(refused(&self.address, why));
+        }
+        let started = Instant::now();
+        let mut exchange = sasl.begin().await.map_err(|why| refused(&self.address, why))?;
+        let mut heard: Option<Bytes> = None;
+        loop {
+            let said = exchange.step(heard.as_deref());
+            let Some(said) = said.map_err(|why| refused(&self.address, why))? else {
+                return Ok(());
+            };
+            let request = SaslAuthenticateRequest::default().with_auth_bytes(said.into());
+            let answer = self.call(&request).await?;
+            if answer.error_code != 0 {
+                let why = answer.error_message.map(|it| it.to_string()).unwrap_or_default();
+                return Err(refused(&self.address, why));
+            }
+            if answer.session_lifetime_ms > 0 {
+                // Kafka's own clients begin at a random point between 85 and 95 percent.
+                let life = Duration::from_millis(answer.session_lifetime_ms.unsigned_abs());
+                self.authenticate_by = Some(started + life.mul_f64(0.85));
+            }
+            heard = Some(answer.auth_bytes);
+        }
     }
 
     /// A broker that does not know our version of ApiVersions answers in version 0 (KIP-511).

@@ -13,6 +13,14 @@ pub enum Error {
         /// The operating system's or our own word.
         why: String,
     },
+    /// A broker refused our credentials, or we its certificate.
+    #[error("broker {address} and we do not trust each other: {why}")]
+    Security {
+        /// The broker.
+        address: Address,
+        /// Whose word it is, and which.
+        why: String,
+    },
     /// None of the bootstrap servers could be reached.
     #[error("no bootstrap server can be reached: {}", reasons.join("; "))]
     Bootstrap {
@@ -67,7 +75,7 @@ impl Error {
         match self {
             Self::Connection { .. } | Self::Bootstrap { .. } | Self::NoLeader { .. } => true,
             Self::Broker { code, .. } => code.is_retriable(),
-            Self::Version { .. } | Self::Malformed { .. } => false,
+            Self::Version { .. } | Self::Malformed { .. } | Self::Security { .. } => false,
         }
     }
 }

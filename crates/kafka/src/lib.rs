@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod error;
 mod partition;
+pub mod security;
 
 pub use address::Address;
 pub use cluster::{Cluster, Created, Metadata, NewTopic, TopicMetadata};
@@ -16,3 +17,4 @@ pub use connection::{Call, Connection};
 pub use error::{Error, Result};
 pub use kafka_protocol::ResponseError;
 pub use partition::{Aborted, FetchLimits, Fetched, Isolation, PartitionClient};
+pub use security::Security;

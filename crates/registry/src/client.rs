@@ -13,8 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use crate::oauth::OAuth;
-use crate::oauth::Tokens;
+pub use crate::oauth::{OAuth, Tokens};
 use crate::{Error, Result, Schema, Version};
 
 /// How to reach a registry.
@@ -144,7 +143,7 @@ impl Client {
         let auth = match settings.auth.clone() {
             Auth::None => Credentials::None,
             Auth::Basic { username, password } => Credentials::Basic { username, password },
-            Auth::OAuth(oauth) => Credentials::Tokens(Tokens::new(oauth)),
+            Auth::OAuth(oauth) => Credentials::Tokens(Tokens::with_client(oauth, http.clone())),
         };
         let (auth, limiter) = (Arc::new(auth), Arc::new(limiter));
         let (requests_per_second, retry) = (settings.requests_per_second, settings.retry);
@@ -397,13 +396,13 @@ impl Client {
         let Credentials::Tokens(tokens) = &*self.auth else {
             return self.once(base, call, None).await;
         };
-        let token = tokens.token(&self.http).await?;
+        let token = tokens.token().await?;
         let answer = self.once(base, call, Some(&token)).await;
         if !matches!(answer, Err(Error::Unauthorized { status: 401, .. })) {
             return answer;
         }
         tokens.refused(&token).await;
-        let token = tokens.token(&self.http).await?;
+        let token = tokens.token().await?;
         self.once(base, call, Some(&token)).await
     }
 

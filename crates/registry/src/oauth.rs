@@ -24,7 +24,8 @@ pub struct OAuth {
 
 /// Asks for a token once, whoever needs it, and again when it is about to end.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub struct Tokens {
+    http: reqwest::Client,
     settings: OAuth,
     /// Held while a token is asked for, so that everyone waits for the same one.
     current: Mutex<Option<Token>>,
@@ -46,23 +47,32 @@ struct Answer {
 #[serde(transparent)]
 struct SecretText(String);
 
+/// The longest that the token endpoint may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_secs(30);
 /// Where the server does not say how long a token lasts.
 const DEFAULT_LIFE: Duration = Duration::from_mins(5);
 
 impl Tokens {
-    pub(crate) fn new(settings: OAuth) -> Self {
-        Self { settings, current: Mutex::default() }
+    /// Trusts the system's authorities.
+    pub fn new(settings: OAuth) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
+        let http = http.map_err(|why| Error::Settings(format!("no HTTP client: {why}")))?;
+        Ok(Self::with_client(settings, http))
+    }
+
+    pub(crate) fn with_client(settings: OAuth, http: reqwest::Client) -> Self {
+        Self { http, settings, current: Mutex::default() }
     }
 
     /// A token that is good for a while.
-    pub(crate) async fn token(&self, http: &reqwest::Client) -> Result<SecretString> {
+    pub async fn token(&self) -> Result<SecretString> {
         let mut current = self.current.lock().await;
         if let Some(token) = current.as_ref().filter(|it| Instant::now() < it.renew_at) {
             return Ok(token.value.clone());
         }
-        let token = self.ask(http).await?;
+        let token = self.ask().await?;
         let value = token.value.clone();
         *current = Some(token);
         Ok(value)
@@ -77,13 +87,14 @@ impl Tokens {
         }
     }
 
-    async fn ask(&self, http: &reqwest::Client) -> Result<Token> {
+    async fn ask(&self) -> Result<Token> {
         let settings = &self.settings;
         let url = crate::client::parse(&settings.token_url)?;
         let address = shown(&url);
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(settings.scope.as_deref().map(|it| ("scope", it)));
-        let answer = http
+        let answer = self
+            .http
             .post(url)
             .basic_auth(&settings.client_id, Some(settings.client_secret.expose_secret()))
             .form(&form)

@@ -103,7 +103,7 @@ async fn credentials_are_sent_and_never_shown() {
 #[tokio::test]
 async fn tokens_are_kept_and_renewed_when_they_are_refused() {
     let client = ("me".to_owned(), "hunter2".to_owned());
-    let oauth = Some(OAuthOptions { client, requests_per_token: 3 });
+    let oauth = Some(OAuthOptions { client, requests_per_token: 3, subject: None });
     let registry = EmbeddedRegistry::start(Options { oauth, ..Options::default() }).await.unwrap();
     let with = |secret: &str| {
         let auth = Auth::OAuth(OAuth {

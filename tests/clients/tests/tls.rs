@@ -1,9 +1,12 @@
 //! A registry behind TLS that wants a client certificate.
 
+mod common;
+
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use common::{Authority, Identity};
 use registry::{Client, Error, Settings};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -12,33 +15,6 @@ use testbed::registry::Options;
 use testbed::workshop::{Workshop, kafka_backup, stderr};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-
-/// A certificate and its key, PEM.
-struct Identity {
-    certificate: String,
-    der: CertificateDer<'static>,
-    key: KeyPair,
-}
-
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { issuer }
-    }
-
-    fn issue(&self, name: &str) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity { certificate: certificate.pem(), der: certificate.der().clone(), key }
-    }
-}
 
 /// Ends TLS in front of a registry and gives its address; only clients with a certificate of the
 /// authority get through.
@@ -54,7 +30,10 @@ async fn guarded(registry: &EmbeddedRegistry, authority: &Authority) -> String {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![server.der], key)
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap()],
+            key,
+        )
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

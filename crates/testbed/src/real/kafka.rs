@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io::Write as _;
@@ -15,12 +16,25 @@ use crate::{Broker, Process, free_port};
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
+    /// Further listeners of a single node, by name.
+    listeners: BTreeMap<String, String>,
     nodes: Vec<Process>,
     folder: TempDir,
 }
 
 /// How long a node may take to listen.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a node has beside the plain listener.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// Listeners by name (upper case) and protocol (`SASL_SSL`).
+    pub listeners: Vec<(&'static str, &'static str)>,
+    /// Lines of `server.properties`.
+    pub settings: Vec<(String, String)>,
+    /// `SCRAM-SHA-256=[name=alice,password=secret]`
+    pub scram: Vec<String>,
+}
 
 impl Kafka {
     /// Starts `count` nodes, each broker and controller.
@@ -29,6 +43,15 @@ impl Kafka {
     ///
     /// With the node's log, where one does not come up.
     pub fn start(count: usize) -> Self {
+        Self::start_with(count, &Extras::default())
+    }
+
+    /// The same with more listeners; those are for one node.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(count: usize, extras: &Extras) -> Self {
         let libraries = kafka_libraries();
         let folder = TempDir::new().expect("there is a temporary folder");
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
@@ -37,12 +60,35 @@ impl Kafka {
             .map(|(node, (_, controller))| format!("{node}@127.0.0.1:{controller}"))
             .collect();
         let mut nodes = Vec::with_capacity(count);
+        let mut listeners = BTreeMap::new();
         for (node, &(port, controller)) in (1..).zip(&ports) {
             let home = folder.path().join(node.to_string());
             fs::create_dir(&home).expect("the temporary folder can be written");
             let settings = settings(&home, node, port, controller, &voters.join(","), count);
-            let format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"];
-            run(java().arg("-cp").arg(libraries.join("*")).args(format).arg(&settings));
+            let mut text = fs::read_to_string(&settings).expect("it was just written");
+            for (name, protocol) in &extras.listeners {
+                let address = format!("127.0.0.1:{}", free_port());
+                for (key, value) in [
+                    ("\nlisteners=", format!("{name}://{address},")),
+                    ("\nadvertised.listeners=", format!("{name}://{address},")),
+                    ("\nlistener.security.protocol.map=", format!("{name}:{protocol},")),
+                ] {
+                    text = text.replace(key, &format!("{key}{value}"));
+                }
+                listeners.insert((*name).to_owned(), address);
+            }
+            for (key, value) in &extras.settings {
+                writeln!(text, "{key}={value}").expect("writing to a String can't fail");
+            }
+            fs::write(&settings, text).expect("the temporary folder can be written");
+            let mut format = java();
+            format.arg("-cp").arg(libraries.join("*"));
+            format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
+            format.arg(&settings);
+            for user in &extras.scram {
+                format.args(["--add-scram", user]);
+            }
+            run(&mut format);
             let mut command = java();
             command.arg("-cp").arg(libraries.join("*")).arg("kafka.Kafka").arg(&settings);
             nodes.push(Process::start(&mut command, &home.join("log")).expect("java starts"));
@@ -56,7 +102,12 @@ impl Kafka {
         }
         let addresses: Vec<String> =
             ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        Self { bootstrap: addresses.join(","), nodes, folder }
+        Self { bootstrap: addresses.join(","), listeners, nodes, folder }
+    }
+
+    /// Where clients bootstrap on a listener of its [`Extras`].
+    pub fn listener(&self, name: &str) -> &str {
+        &self.listeners[name]
     }
 
     /// How many nodes run.

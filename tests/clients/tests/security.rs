@@ -1,0 +1,219 @@
+//! Every way to show a real Kafka broker who we are.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::Authority;
+use kafka::security::{Certificates, PasswordMechanism, Sasl};
+use kafka::{Cluster, Connection, Security};
+use testbed::client::{self, Compression, Message};
+use testbed::real::{self, Extras, Kafka};
+use testbed::registry::{OAuthOptions, Options};
+use testbed::workshop::{Workshop, kafka_backup, stderr, stdout};
+use testbed::{Broker, EmbeddedRegistry};
+
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+const OAUTH: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+/// How long a broker lets a client go without showing its credentials again.
+const SESSION: Duration = Duration::from_secs(3);
+
+fn secured(shop: &Workshop, authority: &Authority) -> Kafka {
+    let server = authority.issue("127.0.0.1");
+    let pem = format!("{}{}", server.key.serialize_pem(), server.certificate);
+    let (server, ca) =
+        (shop.write("server.pem", &pem), shop.write("ca.pem", &authority.issuer.pem()));
+    let mut settings: Vec<(String, String)> = [
+        ("ssl.keystore.type", "PEM".to_owned()),
+        ("ssl.keystore.location", server.display().to_string()),
+        ("ssl.truststore.type", "PEM".to_owned()),
+        ("ssl.truststore.location", ca.display().to_string()),
+        ("listener.name.mtls.ssl.client.auth", "required".to_owned()),
+        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".to_owned()),
+        ("listener.name.oauth.sasl.enabled.mechanisms", "OAUTHBEARER".to_owned()),
+        (
+            "listener.name.oauth.oauthbearer.sasl.jaas.config",
+            format!("{OAUTH} required unsecuredLoginStringClaim_sub=\"admin\";"),
+        ),
+        ("connections.max.reauth.ms", SESSION.as_millis().to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .to_vec();
+    for listener in ["sasl", "secure"] {
+        for (mechanism, module, users) in [
+            ("plain", PLAIN, " user_alice=\"secret\""),
+            ("scram-sha-256", SCRAM, ""),
+            ("scram-sha-512", SCRAM, ""),
+        ] {
+            settings.push((
+                format!("listener.name.{listener}.{mechanism}.sasl.jaas.config"),
+                format!("{module} required{users};"),
+            ));
+        }
+    }
+    let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
+    Kafka::start_with(
+        1,
+        &Extras {
+            listeners: vec![
+                ("TLS", "SSL"),
+                ("MTLS", "SSL"),
+                ("SASL", "SASL_PLAINTEXT"),
+                ("SECURE", "SASL_SSL"),
+                ("OAUTH", "SASL_PLAINTEXT"),
+            ],
+            settings,
+            scram: scram.map(|it| format!("{it}=[name=alice,password=secret]")).to_vec(),
+        },
+    )
+}
+
+fn back_up(shop: &Workshop, bootstrap: &str, security: &str) -> std::process::Output {
+    let store = tempfile::TempDir::new_in(shop.path("")).unwrap();
+    let file = shop.write(
+        "backup.yaml",
+        &format!(
+            "mode: backup\nbackup_id: one\nsource:\n  bootstrap_servers: \"{bootstrap}\"\n  \
+             security: {{ {security} }}\nstorage: {{ backend: filesystem, path: {} }}\n",
+            store.path().display()
+        ),
+    );
+    kafka_backup(&["backup", "--config", file.to_str().unwrap(), "--format", "json"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mechanism_and_each_refusal() {
+    if !real::available() {
+        return;
+    }
+    let shop = Workshop::new();
+    let authority = Authority::new();
+    let kafka = secured(&shop, &authority);
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
+    let messages: Vec<Message> =
+        (0..20).map(|it: i32| Message::new(None, Some(&it.to_be_bytes()))).collect();
+    client::produce(&kafka.bootstrap(), "orders", Compression::Lz4, &messages).await.unwrap();
+    let tokens = EmbeddedRegistry::start(Options {
+        oauth: Some(OAuthOptions {
+            client: ("backup".to_owned(), "hush".to_owned()),
+            requests_per_token: 100,
+            subject: Some("alice".to_owned()),
+        }),
+        ..Options::default()
+    });
+    let tokens = tokens.await.unwrap();
+    let ours = authority.issue("client");
+    let certificate = shop.write("client.pem", &ours.certificate);
+    let key = shop.write("client.key", &ours.key.serialize_pem());
+    let shown = |path: &Path| path.display().to_string();
+    let ca = format!("ssl_ca_location: {}", shown(&shop.path("ca.pem")));
+    let own = format!(
+        "ssl_certificate_location: {}, ssl_key_location: {}",
+        shown(&certificate),
+        shown(&key)
+    );
+    let user = |mechanism: &str, password: &str| {
+        format!("sasl_mechanism: {mechanism}, sasl_username: alice, sasl_password: {password}")
+    };
+    let bearer = |secret: &str| {
+        format!(
+            "security_protocol: SASL_PLAINTEXT, sasl_mechanism: OAUTHBEARER, \
+             sasl_oauthbearer_token_endpoint_url: \"{}/token\", sasl_oauthbearer_client_id: backup, \
+             sasl_oauthbearer_client_secret: {secret}",
+            tokens.url()
+        )
+    };
+    let mut good = vec![
+        ("TLS", format!("security_protocol: SSL, {ca}")),
+        ("MTLS", format!("security_protocol: SSL, {ca}, {own}")),
+        ("OAUTH", bearer("hush")),
+    ];
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let user = user(mechanism, "secret");
+        good.push(("SASL", format!("security_protocol: SASL_PLAINTEXT, {user}")));
+        good.push(("SECURE", format!("security_protocol: SASL_SSL, {ca}, {user}")));
+    }
+    for (listener, security) in good {
+        let output = back_up(&shop, kafka.listener(listener), &security);
+        assert!(output.status.success(), "{listener} {security}: {}", stderr(&output));
+        let described: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(described["topics"][0]["records"], 20, "{listener} {security}");
+    }
+
+    let stranger = Authority::new().issue("client");
+    let other = shop.write("other.pem", &stranger.certificate);
+    let wrong = [
+        (
+            "TLS",
+            format!("security_protocol: SSL, ssl_ca_location: {}", shown(&other)),
+            "certificate",
+        ),
+        ("MTLS", format!("security_protocol: SSL, {ca}"), "ertificate"),
+        ("OAUTH", bearer("guess"), "refused the client credentials (HTTP 401)"),
+        (
+            "SASL",
+            format!("security_protocol: SASL_PLAINTEXT, {}", user("PLAIN", "wrong-one")),
+            "PLAIN: Authentication failed",
+        ),
+        (
+            "SECURE",
+            format!("security_protocol: SASL_SSL, {ca}, {}", user("SCRAM-SHA-512", "wrong-one")),
+            "SCRAM-SHA-512: Authentication failed",
+        ),
+        (
+            "OAUTH",
+            format!("security_protocol: SASL_PLAINTEXT, {}", user("PLAIN", "wrong-one")),
+            "the broker offers only OAUTHBEARER",
+        ),
+        ("TLS", "security_protocol: PLAINTEXT".to_owned(), "no bootstrap server can be reached"),
+    ];
+    for (listener, security, why) in wrong {
+        let output = back_up(&shop, kafka.listener(listener), &security);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{listener} {security}: {text}");
+        assert!(text.contains(why), "{listener} {security}: {text}");
+        assert!(!text.contains("wrong-one") && !text.contains("guess"), "{text}");
+        assert_eq!(text.lines().filter(|it| it.starts_with("error: ")).count(), 1, "{text}");
+    }
+
+    // KIP-368: a connection outlives the session that the broker gave it.
+    let sasl = Sasl::Password {
+        mechanism: PasswordMechanism::ScramSha256,
+        username: "alice".to_owned(),
+        password: "secret".to_owned().into(),
+    };
+    let certificates = Certificates { authorities: Some(authority.issuer.pem()), own: None };
+    let security = Security::default().with_tls(&certificates).unwrap().with_sasl(sasl);
+    let address = kafka.listener("SECURE").parse().unwrap();
+    let mut connection = Connection::open(&address, &security).await.unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(SESSION.mul_f64(0.9)).await;
+        let request = kafka_protocol::messages::MetadataRequest::default();
+        connection.call(&request).await.unwrap();
+    }
+    let metadata = Cluster::new(vec![address], security).metadata(None).await.unwrap();
+    assert!(metadata.topics.contains_key("orders"));
+}
+
+/// Settings that can't be meant end before any broker is asked.
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let shop = Workshop::new();
+    for (security, why) in [
+        ("sasl_mechanism: PLAIN", "needs `security_protocol: SASL_SSL`"),
+        ("security_protocol: SASL_SSL", "`sasl_mechanism` is missing"),
+        ("security_protocol: SASL_SSL, sasl_mechanism: PLAIN", "`sasl_username` is missing"),
+        ("security_protocol: SSL, ssl_ca_location: /none", "ssl_ca_location: /none: No such file"),
+        (
+            "security_protocol: SSL, ssl_key_location: /dev/null",
+            "`ssl_certificate_location` is missing",
+        ),
+        ("security_protocol: TLS", "expected one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+    ] {
+        let output = back_up(&shop, "127.0.0.1:1", security);
+        assert_eq!(output.status.code(), Some(2), "{security}: {}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{security}: {}", stderr(&output));
+    }
+}
