@@ -12,8 +12,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("registry", &[]),
     ("kafka", &["wire"]),
     ("artifact", &["wire"]),
-    ("backup", &["artifact", "kafka", "registry", "wire"]),
-    ("restore", &["artifact", "kafka", "registry", "wire"]),
+    ("backup", &["app", "artifact", "kafka", "registry", "wire"]),
+    ("restore", &["app", "artifact", "kafka", "registry", "wire"]),
     ("proxy", &["app", "kafka", "wire"]),
     (
         "kafka-backup",

@@ -7,7 +7,6 @@
 mod audit;
 mod ids;
 mod partition;
-mod patterns;
 mod schemas;
 mod spool;
 mod topics;
@@ -16,11 +15,10 @@ pub mod validate;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
+use app::Selection;
 use artifact::manifest::{FORMAT_VERSION, RegistryPart, Topic};
 use artifact::{Backup, Manifest, layout};
 use kafka::{Cluster, Isolation};
-
-pub use patterns::{PatternError, Selection};
 
 /// What to capture.
 #[derive(Debug)]

@@ -130,7 +130,7 @@ fn registry(world: &World) -> Result<registry::Client> {
 fn backup_plan(source: &World) -> Result<backup::Plan> {
     let topics = backup::TopicsPlan {
         cluster: cluster(source)?,
-        selection: backup::Selection::new(&["*".to_owned()], &[])?,
+        selection: app::Selection::new(&["*".to_owned()], &[])?,
         max_concurrent_partitions: 8.try_into()?,
         segment_max_bytes: 100 << 20,
         fetch_max_bytes: 4 << 20,
@@ -141,11 +141,7 @@ fn backup_plan(source: &World) -> Result<backup::Plan> {
 }
 
 fn restore_plan(target: &World) -> Result<restore::Plan> {
-    let topics = restore::TopicsPlan {
-        cluster: cluster(target)?,
-        max_concurrent_partitions: 4.try_into()?,
-        decompressed_limit: 64 << 20,
-    };
+    let topics = restore::TopicsPlan::all(cluster(target)?);
     let mut registry = restore::RegistryPlan::new(registry(target)?);
     registry.ids = restore::Ids::Rewrite;
     Ok(restore::Plan { topics: Some(topics), registry: Some(registry) })

@@ -13,18 +13,21 @@ mod source;
 mod topics;
 pub mod verify;
 
-use std::num::NonZeroUsize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU64, NonZeroUsize};
 
+use app::Selection;
+use artifact::Backup;
 use artifact::manifest::VersionKey;
-use artifact::{Backup, Manifest};
 use kafka::Cluster;
 use serde::Serialize;
 use wire::Tally;
 use wire::id_map::MapFile;
+use wire::rebatch::Window;
 
 pub use map::Conflict;
 pub use preflight::Failure;
-pub use rename::Rename;
+pub use rename::{Names, Rename};
 pub use schemas::{Compatibility, Ids, Outcome, RegistryPlan, Removal, SchemaStep, Strategy};
 
 use schemas::Planned;
@@ -44,10 +47,48 @@ pub struct Plan {
 pub struct TopicsPlan {
     /// The target.
     pub cluster: Cluster,
+    /// Which topics, by their names in the backup.
+    pub selection: Selection,
+    /// New names of topics.
+    pub names: Names,
+    /// New numbers of partitions, in every topic.
+    pub partitions: BTreeMap<i32, i32>,
+    /// Only these partitions of the backup, where given.
+    pub source_partitions: Option<BTreeSet<i32>>,
+    /// Only records of this time.
+    pub window: Window,
+    /// Create topics that are missing.
+    pub create: bool,
+    /// How many replicas new topics get; as in the backup where it is not given.
+    pub replication_factor: Option<i16>,
+    /// Write behind what a topic holds already.
+    pub append: bool,
+    /// The most bytes in one second, over all partitions.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// Partitions that are written at the same time.
     pub max_concurrent_partitions: NonZeroUsize,
     /// What one batch may grow to when it is decompressed.
     pub decompressed_limit: usize,
+}
+
+impl TopicsPlan {
+    /// All topics as they were, into topics that are empty or missing.
+    pub fn all(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            selection: Selection::new(&["*".to_owned()], &[]).expect("`*` is a pattern"),
+            names: Names::default(),
+            partitions: BTreeMap::new(),
+            source_partitions: None,
+            window: Window::default(),
+            create: true,
+            replication_factor: None,
+            append: false,
+            bytes_per_second: None,
+            max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
+            decompressed_limit: wire::codec::DECOMPRESSED_LIMIT,
+        }
+    }
 }
 
 /// What a restore did.
@@ -94,7 +135,7 @@ pub struct Report {
     /// Ids for which the given map counts, not the one that was learned.
     pub conflicts: Vec<Conflict>,
     /// The id map as far as it is known: an id is `null` where the target will give one out.
-    pub id_map: std::collections::BTreeMap<String, std::collections::BTreeMap<u32, Option<u32>>>,
+    pub id_map: BTreeMap<String, BTreeMap<u32, Option<u32>>>,
     /// The topics that would be written.
     pub topics: Vec<PlannedTopic>,
 }
@@ -102,13 +143,17 @@ pub struct Report {
 /// One topic that would be written.
 #[derive(Debug, Serialize)]
 pub struct PlannedTopic {
-    /// Its name.
+    /// Its name in the backup.
     pub name: String,
-    /// Its partitions.
+    /// Its name in the target.
+    pub target: String,
+    /// Whether it would be created.
+    pub create: bool,
+    /// Partitions that would be written.
     pub partitions: usize,
-    /// Its records.
+    /// Records in them, of whatever time.
     pub records: u64,
-    /// The size of its segments.
+    /// The size of their segments.
     pub bytes: u64,
 }
 
@@ -121,6 +166,8 @@ pub struct RestoredTopic {
     pub created: bool,
     /// Records that were written.
     pub records: u64,
+    /// Of those, the ones that an earlier run had written before it was stopped.
+    pub records_before: u64,
     /// Ids that were replaced in them.
     pub translated: u64,
     /// Ids that the map lacks, left as they were.
@@ -194,21 +241,6 @@ pub enum Error {
         /// Why the restore failed before.
         cause: Option<Box<Error>>,
     },
-    /// Someone else writes to the partition.
-    #[error(
-        "{topic}-{partition} ends at offset {found} where {expected} was due: \
-         something else writes to it. Stop it, delete the topic and restore again"
-    )]
-    NotAlone {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// Where it ends.
-        found: i64,
-        /// Where it would end if only we wrote.
-        expected: i64,
-    },
     /// A batch in the artefact can't be made into one that a broker takes.
     #[error("{topic}-{partition}: the record batch at offset {offset} can't be restored: {why}")]
     Batch {
@@ -231,8 +263,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Prepared<'a> {
     plan: &'a Plan,
     backup: &'a Backup,
-    manifest: Manifest,
     schemas: Option<(Schemas, Planned)>,
+    topics: Option<topics::Planned>,
     failures: Vec<String>,
 }
 
@@ -250,16 +282,15 @@ pub async fn prepare<'a>(plan: &'a Plan, backup: &'a Backup) -> Result<Prepared<
         let registry = preflight::registry_manifest(backup, &manifest).await?;
         schemas = preflight::registry(plan, backup, registry.as_ref(), &mut failures).await?;
     }
-    if let Some(topics) = &plan.topics {
+    let mut topics = None;
+    if let Some(plan) = &plan.topics {
         preflight::segments(backup, &manifest, &mut failures).await;
-        if let Err(why) = preflight::topics(topics, &manifest, &mut failures).await {
-            failures.push(why.to_string());
-        }
-        if let (Some(plan), Some((_, planned))) = (&plan.registry, &schemas) {
-            preflight::unchanged_ids(plan, planned, &mut failures);
-        }
+        topics = topics::plan(plan, backup, &manifest, &mut failures).await?;
     }
-    Ok(Prepared { plan, backup, manifest, schemas, failures })
+    if let (Some(_), Some(plan), Some((_, planned))) = (&plan.topics, &plan.registry, &schemas) {
+        preflight::unchanged_ids(plan, planned, &mut failures);
+    }
+    Ok(Prepared { plan, backup, schemas, topics, failures })
 }
 
 impl Prepared<'_> {
@@ -283,14 +314,8 @@ impl Prepared<'_> {
             report.removals.clone_from(&planned.removals);
             report.conflicts = conflicts;
         }
-        if self.plan.topics.is_some() {
-            let planned = self.manifest.topics.iter().map(|it| PlannedTopic {
-                name: it.name.clone(),
-                partitions: it.partitions.len(),
-                records: it.records(),
-                bytes: it.bytes(),
-            });
-            report.topics = planned.collect();
+        if let Some(planned) = &self.topics {
+            report.topics = planned.report();
         }
         report
     }
@@ -328,12 +353,12 @@ impl Prepared<'_> {
                 map = plan.given_map.clone();
             }
         }
-        if let Some(plan) = &self.plan.topics {
+        if let (Some(plan), Some(planned)) = (&self.plan.topics, &self.topics) {
             let map = map.id_map(wire::id_map::DEFAULT_CONTEXT);
             restored.topics = tokio::select! {
                 biased;
                 () = interrupted => return Err(Error::Interrupted),
-                topics = topics::restore(plan, self.backup, &self.manifest, &map) => topics?,
+                topics = topics::restore(plan, planned, self.backup, &map) => topics?,
             };
         }
         Ok(restored)

@@ -5,12 +5,11 @@ use std::fmt;
 use artifact::layout;
 use artifact::manifest::RegistryManifest;
 use artifact::{Backup, Manifest};
-use kafka::{Isolation, PartitionClient};
 use registry::Error;
 
 use crate::schemas::{Ids, Outcome, Planned, RegistryPlan};
 use crate::source::{self, Schemas};
-use crate::{Result, TopicsPlan, map, schemas};
+use crate::{Result, map, schemas};
 
 /// The checks that failed, all of them.
 #[derive(Debug)]
@@ -140,37 +139,4 @@ pub(crate) async fn segments(backup: &Backup, manifest: &Manifest, failures: &mu
             }
         }
     }
-}
-
-/// No topic of the backup holds records in the target, and those that exist fit.
-pub(crate) async fn topics(
-    plan: &TopicsPlan,
-    manifest: &Manifest,
-    failures: &mut Vec<String>,
-) -> kafka::Result<()> {
-    let metadata = plan.cluster.metadata(None).await?;
-    for topic in &manifest.topics {
-        let Some(found) = metadata.topics.get(&topic.name) else {
-            continue;
-        };
-        let (name, wanted, there) = (&topic.name, topic.partitions.len(), found.leaders.len());
-        if there < wanted {
-            failures.push(format!(
-                "topic `{name}` has {there} partitions in the target and {wanted} in the backup"
-            ));
-            continue;
-        }
-        for &partition in found.leaders.keys() {
-            let mut client = PartitionClient::new(plan.cluster.clone(), name, partition);
-            let (start, end) = client.offsets(Isolation::ReadUncommitted).await?;
-            if start < end {
-                failures.push(format!(
-                    "topic `{name}` is not empty in the target ({name}-{partition} holds offsets \
-                     {start} to {end})"
-                ));
-                break;
-            }
-        }
-    }
-    Ok(())
 }

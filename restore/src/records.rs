@@ -1,108 +1,111 @@
-//! One partition's batches: read, translated, written with acks=all.
-
-use std::time::Duration;
+//! One partition's batches: read, translated, written exactly once.
 
 use artifact::manifest::Partition;
 use artifact::{Backup, SegmentReader};
-use bytes::Bytes;
-use kafka::{Isolation, PartitionClient};
+use kafka::Appender;
 use wire::translate::Parts;
 use wire::{Batch, IdMap, Tally, Translator, rebatch};
 
+use crate::topics::Pace;
 use crate::{Error, Result, TopicsPlan};
 
-/// Before a batch is sent again after a leader change or a broken connection.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Tries for one batch; [`PartitionClient::offsets`] waits for a leader in between.
-const ATTEMPTS: u32 = 10;
+/// Where records come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From<'a> {
+    pub(crate) backup: &'a Backup,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: &'a Partition,
+}
 
-/// Writes all segments of a partition; gives the records written and what was translated.
+/// Where they go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct To<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    /// Where the partition ended before this restore first began.
+    pub(crate) start: i64,
+}
+
+/// What became of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) records: u64,
+    /// Of those, the ones that an earlier run had written.
+    pub(crate) before: u64,
+    pub(crate) tally: Tally,
+}
+
+/// Writes all segments of a partition that ends at `end`: what lies between its start and its end
+/// was written by an earlier run.
 pub(crate) async fn write(
     plan: &TopicsPlan,
-    backup: &Backup,
-    topic: &str,
-    partition: &Partition,
+    from: From<'_>,
+    to: To<'_>,
+    end: i64,
     map: &IdMap,
-) -> Result<(u64, Tally)> {
-    let number = partition.partition;
-    let mut client = PartitionClient::new(plan.cluster.clone(), topic, number);
-    let (mut records, mut tally) = (0, Tally::default());
-    let mut translator = Translator::new(Parts::BOTH, plan.decompressed_limit);
-    let mut appender = Appender { client: &mut client, topic, partition: number, next: None };
-    for segment in &partition.segments {
-        let mut reader = SegmentReader::new(backup, topic, number, segment);
+    pace: &Pace,
+) -> Result<Written> {
+    let mut written = Written::default();
+    let To { topic, partition, start } = to;
+    let limit = plan.decompressed_limit;
+    let mut there = end - start;
+    let not_ours = |found| kafka::Error::NotAlone {
+        topic: topic.to_owned(),
+        partition,
+        found: end,
+        expected: found,
+    };
+    if there < 0 {
+        return Err(not_ours(start).into());
+    }
+    let mut translator = (!map.is_empty()).then(|| Translator::new(Parts::BOTH, limit));
+    let mut appender = None;
+    for segment in &from.partition.segments {
+        let number = from.partition.partition;
+        let mut reader = SegmentReader::new(from.backup, from.topic, number, segment);
         while let Some((header, bytes)) = reader.next_batch().await? {
             let batch = Batch { header, bytes: &bytes };
-            let producible =
-                rebatch::for_produce(&batch, plan.decompressed_limit).map_err(|why| {
-                    Error::Batch {
-                        topic: topic.to_owned(),
-                        partition: number,
-                        offset: header.base_offset,
-                        why,
-                    }
-                })?;
-            let Some(mut producible) = producible else {
-                continue;
+            let unusable = |why| Error::Batch {
+                topic: from.topic.to_owned(),
+                partition: number,
+                offset: header.base_offset,
+                why,
             };
-            if let Some(rebuilt) = translator.records(&mut producible, map, &mut tally) {
+            let producible = rebatch::for_produce(&batch, &plan.window, limit).map_err(unusable)?;
+            let Some(mut producible) = producible else { continue };
+            let count = Batch::parse(&producible).map_err(unusable)?.header.count;
+            written.records += count as u64;
+            if there > 0 {
+                // A split batch may have been written in part; then its rest can't be told.
+                there -= i64::from(count);
+                if there < 0 {
+                    return Err(not_ours(end - there).into());
+                }
+                written.before += count as u64;
+                continue;
+            }
+            if let Some(translator) = &mut translator
+                && let Some(rebuilt) = translator.records(&mut producible, map, &mut written.tally)
+            {
                 producible = rebuilt;
             }
-            appender.append(producible.into(), i64::from(header.count)).await?;
-            records += header.count as u64;
-        }
-    }
-    Ok((records, tally))
-}
-
-struct Appender<'a> {
-    client: &'a mut PartitionClient,
-    topic: &'a str,
-    partition: i32,
-    /// Where the partition ends if only we write to it.
-    next: Option<i64>,
-}
-
-impl Appender<'_> {
-    async fn append(&mut self, batch: Bytes, count: i64) -> Result<()> {
-        let next = match self.next {
-            Some(next) => next,
-            None => self.end().await?,
-        };
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            match self.client.produce(batch.clone()).await {
-                Ok(base) => {
-                    self.expect(next, base)?;
-                    self.next = Some(next + count);
-                    return Ok(());
+            pace.wait(producible.len()).await;
+            let appender = match &mut appender {
+                Some(appender) => appender,
+                none => {
+                    let cluster = plan.cluster.clone();
+                    none.insert(Appender::begin(cluster, topic, partition, end, limit).await?)
                 }
-                Err(error) if error.is_transient() && attempt < ATTEMPTS => {
-                    tracing::warn!("{error}; looking whether the batch was written");
-                    tokio::time::sleep(PAUSE).await;
-                    // Only the answer was lost where the partition has grown by this batch.
-                    let end = self.end().await?;
-                    if end == next + count {
-                        self.next = Some(end);
-                        return Ok(());
-                    }
-                    self.expect(next, end)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+            };
+            appender.append(producible, count).await?;
         }
     }
-
-    async fn end(&mut self) -> Result<i64> {
-        Ok(self.client.offsets(Isolation::ReadUncommitted).await?.1)
+    if there > 0 {
+        // There is more than the backup has.
+        return Err(not_ours(end - there).into());
     }
-
-    fn expect(&self, expected: i64, found: i64) -> Result<()> {
-        if found == expected {
-            return Ok(());
-        }
-        let (topic, partition) = (self.topic.to_owned(), self.partition);
-        Err(Error::NotAlone { topic, partition, found, expected })
+    if let Some(appender) = appender {
+        appender.finish().await?;
     }
+    Ok(written)
 }

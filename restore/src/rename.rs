@@ -1,16 +1,15 @@
-//! Subjects and contexts that get other names in the target.
+//! Names that become others in the target: subjects, contexts, topics.
 
 use std::collections::BTreeMap;
 
 use registry::model::{bare, context, qualify};
 
-/// `subject_mapping` and `context_mapping`.
+/// New names, to the letter or by a pattern with one `*` on both sides.
 #[derive(Debug, Clone, Default)]
-pub struct Rename {
+pub struct Names {
     exact: BTreeMap<String, String>,
     /// Those with more before and after their `*` come first.
     patterns: Vec<Pattern>,
-    contexts: BTreeMap<String, String>,
 }
 
 /// `orders-*` to `restored-orders-*`: what the star stands for is kept.
@@ -20,6 +19,52 @@ struct Pattern {
     after: String,
     new_before: String,
     new_after: String,
+}
+
+impl Names {
+    /// # Errors
+    ///
+    /// Says which pair can't be used, and why; `key` is what the settings call the pairs.
+    pub fn new(key: &str, pairs: BTreeMap<String, String>) -> Result<Self, String> {
+        let mut names = Self::default();
+        for (from, to) in pairs {
+            match (from.split_once('*'), to.split_once('*')) {
+                (None, None) => drop(names.exact.insert(from, to)),
+                (Some((before, after)), Some((new_before, new_after)))
+                    if !after.contains('*') && !new_after.contains('*') =>
+                {
+                    let [before, after, new_before, new_after] =
+                        [before, after, new_before, new_after].map(str::to_owned);
+                    names.patterns.push(Pattern { before, after, new_before, new_after });
+                }
+                _ => {
+                    return Err(format!(
+                        "{key}: `{from}: {to}` needs one `*` on both sides, or none"
+                    ));
+                }
+            }
+        }
+        names.patterns.sort_by_key(|it| std::cmp::Reverse(it.before.len() + it.after.len()));
+        Ok(names)
+    }
+
+    /// The new name; `None` where it keeps its own.
+    pub fn of(&self, name: &str) -> Option<String> {
+        if let Some(new) = self.exact.get(name) {
+            return Some(new.clone());
+        }
+        self.patterns.iter().find_map(|it| {
+            let kept = name.strip_prefix(&*it.before)?.strip_suffix(&*it.after)?;
+            Some(format!("{}{kept}{}", it.new_before, it.new_after))
+        })
+    }
+}
+
+/// `subject_mapping` and `context_mapping`.
+#[derive(Debug, Clone, Default)]
+pub struct Rename {
+    subjects: Names,
+    contexts: BTreeMap<String, String>,
 }
 
 impl Rename {
@@ -33,45 +78,19 @@ impl Rename {
         subjects: BTreeMap<String, String>,
         contexts: BTreeMap<String, String>,
     ) -> Result<Self, String> {
-        let mut rename = Self { contexts, ..Self::default() };
-        for (from, to) in subjects {
-            match (from.split_once('*'), to.split_once('*')) {
-                (None, None) => drop(rename.exact.insert(from, to)),
-                (Some((before, after)), Some((new_before, new_after)))
-                    if !after.contains('*') && !new_after.contains('*') =>
-                {
-                    let [before, after, new_before, new_after] =
-                        [before, after, new_before, new_after].map(str::to_owned);
-                    rename.patterns.push(Pattern { before, after, new_before, new_after });
-                }
-                _ => {
-                    return Err(format!(
-                        "subject_mapping: `{from}: {to}` needs one `*` on both sides, or none"
-                    ));
-                }
-            }
-        }
-        rename.patterns.sort_by_key(|it| std::cmp::Reverse(it.before.len() + it.after.len()));
-        for name in rename.contexts.iter().flat_map(|(from, to)| [from, to]) {
+        for name in contexts.iter().flat_map(|(from, to)| [from, to]) {
             if !name.starts_with('.') || name.contains(':') {
                 return Err(format!(
                     "context_mapping: `{name}` is no context, such as `.` or `.eu`"
                 ));
             }
         }
-        Ok(rename)
+        Ok(Self { subjects: Names::new("subject_mapping", subjects)?, contexts })
     }
 
     /// The subject's name in the target.
     pub fn subject(&self, name: &str) -> String {
-        if let Some(new) = self.exact.get(name) {
-            return new.clone();
-        }
-        let renamed = self.patterns.iter().find_map(|it| {
-            let kept = name.strip_prefix(&*it.before)?.strip_suffix(&*it.after)?;
-            Some(format!("{}{kept}{}", it.new_before, it.new_after))
-        });
-        renamed.unwrap_or_else(|| match self.contexts.get(context(name)) {
+        self.subjects.of(name).unwrap_or_else(|| match self.contexts.get(context(name)) {
             Some(new) => qualify(bare(name), new),
             None => name.to_owned(),
         })

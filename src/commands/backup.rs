@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ::backup::{AuditIds, Plan, SchemasPlan, Selection, TopicsPlan, Versions};
-use app::SettingsError;
+use ::backup::{AuditIds, Plan, SchemasPlan, TopicsPlan, Versions};
+use app::{Selection, SettingsError};
 use artifact::Backup;
 
 use super::{Format, describe};

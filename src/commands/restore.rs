@@ -4,16 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ::restore::{
-    Compatibility, Ids, Outcome, Plan, RegistryPlan, Removal, Rename, Report, Restored, Strategy,
-    TopicsPlan,
+    Compatibility, Ids, Names, Outcome, Plan, RegistryPlan, Removal, Rename, Report, Restored,
+    Strategy, TopicsPlan,
 };
-use app::{SettingsError, shutdown};
+use app::{Selection, SettingsError, shutdown};
 use artifact::Backup;
+use wire::rebatch::Window;
 
 use super::{Format, print_json};
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::job::{Job, Mode, SchemaRegistry, SetCompatibility, Strategy as Settings};
+use crate::settings::job::{
+    IntoNonEmpty, Job, Mode, Restore, SchemaRegistry, SetCompatibility, Strategy as Settings,
+    Target, Time,
+};
 
 /// How a restore is run.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +35,8 @@ pub async fn run(file: &Path, how: How, format: Format) -> Result<(), Failure> {
     let plan = plan(file, &job).await?;
     let prepared = ::restore::prepare(&plan, &backup).await?;
     let report = prepared.report();
-    if how.dry_run || job.registry().is_some_and(|it| it.restore.dry_run) {
+    let in_file = job.restore.dry_run || job.registry().is_some_and(|it| it.restore.dry_run);
+    if how.dry_run || in_file {
         match format {
             Format::Json => print_json(&report),
             Format::Text => print_report(&report),
@@ -84,19 +89,40 @@ fn confirm(removals: &[Removal]) -> Result<(), Failure> {
 }
 
 async fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
-    let topics = match &job.target {
-        None => None,
-        Some(target) => Some(TopicsPlan {
-            cluster: open::cluster(file, "target", &target.bootstrap_servers, &target.security)?,
-            max_concurrent_partitions: job.restore.max_concurrent_partitions,
-            decompressed_limit: job.restore.max_decompressed_bytes,
-        }),
-    };
+    let topics = job.target.as_ref().map(|it| topics_plan(file, it, &job.restore)).transpose()?;
     let registry = match job.registry() {
         None => None,
         Some(settings) => Some(registry_plan(file, settings).await?),
     };
     Ok(Plan { registry, topics })
+}
+
+fn topics_plan(file: &Path, target: &Target, restore: &Restore) -> Result<TopicsPlan, Failure> {
+    let wrong = |why: String| SettingsError::new(file, why);
+    let selection = Selection::new(&target.topics.include, &target.topics.exclude)
+        .map_err(|why| wrong(format!("target.topics: {why}")))?;
+    let time = |key: &str, time: Option<&Time>| {
+        time.map(Time::millis).transpose().map_err(|why| wrong(format!("restore.{key}: {why}")))
+    };
+    let names = Names::new("topic_mapping", restore.topic_mapping.clone());
+    Ok(TopicsPlan {
+        cluster: open::cluster(file, "target", &target.bootstrap_servers, &target.security)?,
+        selection,
+        names: names.map_err(|why| wrong(format!("restore.{why}")))?,
+        partitions: restore.partition_mapping.clone(),
+        source_partitions: restore.source_partitions.clone(),
+        window: Window {
+            start: time("time_window_start", restore.time_window_start.as_ref())?,
+            end: time("time_window_end", restore.time_window_end.as_ref())?,
+        },
+        create: restore.create_topics,
+        // -1 is Kafka's word for a broker's own default.
+        replication_factor: restore.default_replication_factor.filter(|&it| it > 0),
+        append: restore.into_non_empty == IntoNonEmpty::Append,
+        bytes_per_second: restore.rate_limit,
+        max_concurrent_partitions: restore.max_concurrent_partitions,
+        decompressed_limit: restore.max_decompressed_bytes,
+    })
 }
 
 /// The plan of the `schema_registry` section, for a restore and for what verifies it.
@@ -170,7 +196,13 @@ fn print_report(report: &Report) {
         println!("topics");
     }
     for it in &report.topics {
-        let (name, partitions, records) = (&it.name, it.partitions, it.records);
+        let (partitions, records) = (it.partitions, it.records);
+        let name = if it.name == it.target {
+            it.name.clone()
+        } else {
+            format!("{} as {}", it.name, it.target)
+        };
+        let name = if it.create { format!("{name} (new)") } else { name };
         println!("  {name}: {partitions} partitions, {records} records, {}", super::size(it.bytes));
     }
     for failure in &report.failures {
@@ -206,6 +238,9 @@ fn print(restored: &Restored) {
         for it in &restored.topics {
             let (name, records) = (&it.name, it.records);
             println!("  {name}: {records} records, {} ids translated", it.translated);
+            if it.records_before > 0 {
+                println!("    {} of them by the run before", it.records_before);
+            }
             if it.unmapped > 0 {
                 println!("    {} ids are not in the id map and stayed as they were", it.unmapped);
             }

@@ -1,7 +1,7 @@
 //! `backup.yaml` and `restore.yaml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use app::settings::Span;
@@ -68,6 +68,9 @@ pub struct Target {
     /// TLS and SASL.
     #[serde(default)]
     pub security: Security,
+    /// Which topics of the backup.
+    #[serde(default)]
+    pub topics: Topics,
 }
 
 /// TLS and SASL to a cluster, by the names that Kafka's clients use.
@@ -214,6 +217,31 @@ impl Default for Backup {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Restore {
+    /// Only tell what would be done.
+    pub dry_run: bool,
+    /// New names of topics; one `*` on both sides makes a pattern.
+    pub topic_mapping: BTreeMap<String, String>,
+    /// New numbers of partitions, in every topic.
+    pub partition_mapping: BTreeMap<i32, i32>,
+    /// Only these partitions of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_partitions: Option<BTreeSet<i32>>,
+    /// Only records from this time on: ms since 1970, or RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_window_start: Option<Time>,
+    /// Only records before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_window_end: Option<Time>,
+    /// Create topics that are missing.
+    pub create_topics: bool,
+    /// How many replicas new topics get; as in the backup where it is not given, or -1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_replication_factor: Option<i16>,
+    /// What to do with topics that hold records already.
+    pub into_non_empty: IntoNonEmpty,
+    /// The most bytes in one second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<NonZeroU64>,
     /// Partitions that are written at the same time.
     pub max_concurrent_partitions: NonZeroUsize,
     /// What one batch may grow to when it is decompressed, bytes.
@@ -224,8 +252,54 @@ pub struct Restore {
 impl Default for Restore {
     fn default() -> Self {
         Self {
+            dry_run: false,
+            topic_mapping: BTreeMap::new(),
+            partition_mapping: BTreeMap::new(),
+            source_partitions: None,
+            time_window_start: None,
+            time_window_end: None,
+            create_topics: true,
+            default_replication_factor: None,
+            into_non_empty: IntoNonEmpty::Refuse,
+            rate_limit: None,
             max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
             max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
+        }
+    }
+}
+
+/// What to do with topics that hold records already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IntoNonEmpty {
+    /// Restore nothing.
+    Refuse,
+    /// Write behind them.
+    Append,
+}
+
+/// A moment: ms since 1970, or RFC 3339.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Time {
+    /// `1767225600000`
+    Millis(i64),
+    /// `2026-01-01T00:00:00Z`
+    Text(String),
+}
+
+impl Time {
+    /// Milliseconds since 1970.
+    pub fn millis(&self) -> Result<i64, String> {
+        match self {
+            Self::Millis(millis) => Ok(*millis),
+            Self::Text(text) => match text.parse::<jiff::Timestamp>() {
+                Ok(time) => Ok(time.as_millisecond()),
+                Err(_) => Err(format!(
+                    "`{text}` is neither milliseconds since 1970 nor RFC 3339, such as \
+                     2026-01-01T00:00:00Z"
+                )),
+            },
         }
     }
 }

@@ -8,6 +8,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub const ID_MAP: &str = "id-map.json";
 /// Subjects whose mode or compatibility a restore has changed for a while, and what they had.
 pub const HELD: &str = "restore-in-progress.json";
+/// Where the target's partitions ended before records were restored; gone when all are.
+pub const RESTORING: &str = "restore-records-in-progress.json";
 /// What was captured of the registry.
 pub const REGISTRY_MANIFEST: &str = "schema-registry/_manifest.json";
 /// Global compatibility and mode.

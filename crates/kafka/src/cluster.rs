@@ -5,7 +5,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DescribeConfigsRequest, MetadataRequest, TopicName,
+    CreateTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -128,6 +128,22 @@ impl Cluster {
             metadata.topics.insert(name, TopicMetadata { internal, leaders, replication_factor });
         }
         Ok(metadata)
+    }
+
+    /// A new producer id and its epoch (KIP-98).
+    pub async fn producer_id(&self) -> Result<(i64, i16)> {
+        let mut connection = self.connect().await?;
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(i32::MAX);
+        let answer = connection.call(&request).await?;
+        match ResponseError::try_from_code(answer.error_code) {
+            None => Ok((answer.producer_id.0, answer.producer_epoch)),
+            Some(code) => {
+                let what = "a producer id".to_owned();
+                Err(Error::Broker { api: "InitProducerId", what, code })
+            }
+        }
     }
 
     /// Connects to the leader of a partition.

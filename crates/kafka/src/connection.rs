@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader, SaslAuthenticateRequest,
-    SaslHandshakeRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +43,7 @@ calls! {
     DescribeConfigsRequest => DESCRIBE_CONFIGS_RESPONSE,
     FetchRequest => FETCH_RESPONSE,
     ProduceRequest => PRODUCE_RESPONSE,
+    InitProducerIdRequest => INIT_PRODUCER_ID_RESPONSE,
     SaslHandshakeRequest => SASL_HANDSHAKE_RESPONSE,
     SaslAuthenticateRequest => SASL_AUTHENTICATE_RESPONSE,
 }
@@ -62,6 +63,8 @@ pub struct Connection {
     stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
     correlation_id: i32,
+    /// Requests on their way.
+    unanswered: u32,
     /// When the broker wants to be shown credentials again (KIP-368).
     authenticate_by: Option<Instant>,
 }
@@ -100,6 +103,7 @@ impl Connection {
             stream,
             versions: HashMap::new(),
             correlation_id: 0,
+            unanswered: 0,
             authenticate_by: None,
         };
         connection.negotiate().await?;
@@ -145,11 +149,42 @@ impl Connection {
 
     /// Asks and gives the answer's bytes and where its body begins. The caller must check them.
     pub async fn exchange<R: Call>(&mut self, request: &R, version: i16) -> Result<(Bytes, usize)> {
-        if self.authenticate_by.is_some_and(|it| Instant::now() >= it) {
+        let correlation_id = self.ask(request, version).await?;
+        self.frame_of::<R>(correlation_id, version).await
+    }
+
+    /// Whether the broker is about to end the session (KIP-368).
+    pub(crate) fn wants_authentication(&self) -> bool {
+        self.authenticate_by.is_some_and(|it| Instant::now() >= it)
+    }
+
+    /// Sends a request whose answer is taken later, in the order of the requests.
+    pub(crate) async fn ask<R: Call>(&mut self, request: &R, version: i16) -> Result<i32> {
+        // No answer may be on its way while credentials are shown again.
+        if self.unanswered == 0 && self.wants_authentication() {
             Box::pin(self.authenticate()).await?;
         }
-        let correlation_id = self.send(request, version).await?;
+        self.unanswered += 1;
+        self.send(request, version).await
+    }
+
+    /// The answer to a request that was asked before.
+    pub(crate) async fn answer<R: Call>(
+        &mut self,
+        correlation_id: i32,
+        version: i16,
+    ) -> Result<R::Response> {
+        let (frame, body) = self.frame_of::<R>(correlation_id, version).await?;
+        self.decode::<R>(&frame, body, version)
+    }
+
+    async fn frame_of<R: Call>(
+        &mut self,
+        correlation_id: i32,
+        version: i16,
+    ) -> Result<(Bytes, usize)> {
         let frame = self.receive(correlation_id).await?;
+        self.unanswered -= 1;
         let flexible = R::Response::header_version(version) > 0;
         let body = frame::response_body(&frame, flexible)
             .map_err(|why| self.malformed::<R>(why.to_string()))?;

@@ -59,6 +59,31 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// Someone else writes to the partition.
+    #[error(
+        "{topic}-{partition} ends at offset {found} where {expected} was due: \
+         something else writes to it. Stop it, delete the topic and restore again"
+    )]
+    NotAlone {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where it ends.
+        found: i64,
+        /// Where it would end if only we wrote.
+        expected: i64,
+    },
+    /// A batch of our own can't be sent.
+    #[error("{topic}-{partition}: a record batch can't be sent: {why}")]
+    Unreadable {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What does not fit.
+        why: String,
+    },
     /// A partition has no leader, or the topic is gone.
     #[error("{topic}-{partition} has no leader")]
     NoLeader {
@@ -75,7 +100,11 @@ impl Error {
         match self {
             Self::Connection { .. } | Self::Bootstrap { .. } | Self::NoLeader { .. } => true,
             Self::Broker { code, .. } => code.is_retriable(),
-            Self::Version { .. } | Self::Malformed { .. } | Self::Security { .. } => false,
+            Self::Version { .. }
+            | Self::Malformed { .. }
+            | Self::Security { .. }
+            | Self::NotAlone { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 }

@@ -5,13 +5,16 @@
 //! Record batches are never decoded: they come and go as bytes.
 
 mod address;
+mod appender;
 mod cluster;
 mod connection;
 mod error;
 mod partition;
+mod patience;
 pub mod security;
 
 pub use address::Address;
+pub use appender::Appender;
 pub use cluster::{Cluster, Created, Metadata, NewTopic, TopicMetadata};
 pub use connection::{Call, Connection};
 pub use error::{Error, Result};

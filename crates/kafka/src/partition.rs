@@ -4,23 +4,16 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest, ProduceRequest};
-use tokio::time::{Instant, sleep};
+use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest};
 use wire::message::{Met, Role, Value};
 use wire::shapes;
 
 use crate::cluster::topic;
+use crate::patience::Patience;
 use crate::{Cluster, Connection, Error, Result};
 
-/// Topics are named rather than given by id up to these versions (KIP-516).
+/// Topics are named rather than given by id up to this version (KIP-516).
 const FETCH_BY_NAME: i16 = 12;
-const PRODUCE_BY_NAME: i16 = 12;
-
-/// How long a leader may be missing: elections and broker restarts take less.
-const PATIENCE: Duration = Duration::from_mins(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Which records a reader sees (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +63,7 @@ pub struct Aborted {
     pub first_offset: i64,
 }
 
-/// Reads and writes one partition, wherever its leader is.
+/// Reads one partition, wherever its leader is.
 #[derive(Debug)]
 pub struct PartitionClient {
     cluster: Cluster,
@@ -172,46 +165,6 @@ impl PartitionClient {
         Ok(fetched)
     }
 
-    /// Appends one batch with acks=all and gives its base offset.
-    ///
-    /// Not retried: after a broken connection only the caller can tell whether it was written, by
-    /// asking for the end offset.
-    pub async fn produce(&mut self, batch: Bytes) -> Result<i64> {
-        let data =
-            PartitionProduceData::default().with_index(self.partition).with_records(Some(batch));
-        let topics = TopicProduceData::default()
-            .with_name(topic(&self.topic))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(30_000)
-            .with_topic_data(vec![topics]);
-        let result = self.produce_once(&request).await;
-        if result.is_err() {
-            self.connection = None;
-        }
-        result
-    }
-
-    async fn produce_once(&mut self, request: &ProduceRequest) -> Result<i64> {
-        let connection = self.connection().await?;
-        let version = connection.version::<ProduceRequest>(PRODUCE_BY_NAME)?;
-        let answer = connection.call_at(request, version).await?;
-        let found = answer.responses.first().and_then(|it| it.partition_responses.first());
-        let Some(found) = found else {
-            let why = "it lacks the partition".to_owned();
-            return Err(connection.malformed::<ProduceRequest>(why));
-        };
-        let (code, offset) = (found.error_code, found.base_offset);
-        if let (Some(code), Some(why)) = (ResponseError::try_from_code(code), &found.error_message)
-        {
-            let what = format!("{}-{}: {why}", self.topic, self.partition);
-            return Err(Error::Broker { api: "Produce", what, code });
-        }
-        self.check("Produce", code)?;
-        Ok(offset)
-    }
-
     async fn connection(&mut self) -> Result<&mut Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -235,14 +188,14 @@ impl PartitionClient {
         &mut self,
         mut attempt: impl AsyncFnMut(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = FIRST_PAUSE;
+        let mut patience = Patience::new();
         loop {
             match attempt(self).await {
-                Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
-                    self.connection = None;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                Err(error) => {
+                    if error.is_transient() {
+                        self.connection = None;
+                    }
+                    patience.after(error).await?;
                 }
                 result => return result,
             }

@@ -5,6 +5,7 @@
 pub mod bins;
 pub mod broker;
 pub mod client;
+pub mod measure;
 pub mod process;
 pub mod real;
 pub mod registry;

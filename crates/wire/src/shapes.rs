@@ -334,6 +334,15 @@ pub static SASL_AUTHENTICATE_RESPONSE: Message = Message {
     tagged: &[],
 };
 
+/// InitProducerId (22) response.
+pub static INIT_PRODUCER_ID_RESPONSE: Message = Message {
+    name: "InitProducerIdResponse",
+    versions: (0, 5),
+    flexible_from: 2,
+    fields: &[other(Int(4)), field(Role::ErrorCode, Int(2)), other(Int(8)), other(Int(2))],
+    tagged: &[],
+};
+
 /// Every table, for the tests that compare them with Kafka's definitions.
 pub static ALL: &[&Message] = &[
     &PRODUCE_REQUEST,
@@ -350,4 +359,5 @@ pub static ALL: &[&Message] = &[
     &DESCRIBE_CONFIGS_RESPONSE,
     &SASL_HANDSHAKE_RESPONSE,
     &SASL_AUTHENTICATE_RESPONSE,
+    &INIT_PRODUCER_ID_RESPONSE,
 ];

@@ -6,10 +6,12 @@ use common::{Plain, Shape, decode, encode};
 use proptest::prelude::*;
 use wire::Batch;
 use wire::batch::{CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
-use wire::rebatch::for_produce;
+use wire::rebatch::{Producer, Window, for_produce, next_sequence, split, stamp};
 
 fn produced(bytes: &[u8]) -> Vec<u8> {
-    for_produce(&Batch::parse(bytes).unwrap(), 1 << 26).unwrap().expect("it has records")
+    for_produce(&Batch::parse(bytes).unwrap(), &Window::default(), 1 << 26)
+        .unwrap()
+        .expect("it has records")
 }
 
 #[test]
@@ -20,7 +22,10 @@ fn control_and_empty_batches_are_not_produced() {
     );
     let empty = encode(&Shape::default(), &[]);
     for bytes in [control, empty] {
-        assert_eq!(for_produce(&Batch::parse(&bytes).unwrap(), 1 << 20), Ok(None));
+        assert_eq!(
+            for_produce(&Batch::parse(&bytes).unwrap(), &Window::default(), 1 << 20),
+            Ok(None)
+        );
     }
 }
 
@@ -78,7 +83,70 @@ proptest! {
         let mut bytes = encode(&shape, &records);
         let at = 61 + flip.index(bytes.len() - 61);
         bytes[at] ^= 0x10;
-        let out = for_produce(&Batch::parse(&bytes).unwrap(), 1 << 26);
+        let out = for_produce(&Batch::parse(&bytes).unwrap(), &Window::default(), 1 << 26);
         prop_assert!(out.is_err() || !Batch::parse(&out.unwrap().unwrap()).unwrap().crc_matches());
+    }
+}
+
+proptest! {
+    /// A window keeps the records whose time is in it, in their order.
+    #[test]
+    fn a_window_is_exact_to_the_record(
+        shape in common::shape(),
+        mut records in common::records(),
+        start in prop::option::of(-50_i64..50),
+        end in prop::option::of(-50_i64..50),
+    ) {
+        for (offset, record) in records.iter_mut().enumerate() {
+            record.offset_delta = offset as i32;
+            record.timestamp_delta %= 60;
+        }
+        let bytes = encode(&shape, &records);
+        let batch = Batch::parse(&bytes).unwrap();
+        let of = |it: Option<i64>| it.map(|it| shape.base_timestamp.wrapping_add(it));
+        let window = Window { start: of(start), end: of(end) };
+        let inside = |delta: i64| {
+            start.is_none_or(|it| delta >= it) && end.is_none_or(|it| delta < it)
+        };
+        let mut wanted: Vec<Plain> =
+            records.iter().filter(|it| inside(it.timestamp_delta)).cloned().collect();
+        for (offset, record) in wanted.iter_mut().enumerate() {
+            record.offset_delta = offset as i32;
+        }
+        match for_produce(&batch, &window, 1 << 26).unwrap() {
+            None => prop_assert!(wanted.is_empty()),
+            Some(out) => {
+                prop_assert_eq!(decode(&out), wanted);
+                let header = Batch::parse(&out).unwrap().header;
+                prop_assert_eq!(header.count, header.last_offset_delta + 1);
+            }
+        }
+    }
+
+    /// Two halves hold what the whole did, and their sequence numbers run on.
+    #[test]
+    fn halves_make_the_whole(shape in common::shape(), mut records in common::records()) {
+        for (offset, record) in records.iter_mut().enumerate() {
+            record.offset_delta = offset as i32;
+        }
+        let mut bytes = encode(&shape, &records);
+        let producer = Producer { id: 7, epoch: 1, sequence: i32::MAX - 1 };
+        stamp(&mut bytes, producer).unwrap();
+        prop_assert!(Batch::parse(&bytes).unwrap().crc_matches());
+        let Some([first, second]) = split(&bytes, 1 << 26).unwrap() else {
+            prop_assert!(records.len() < 2);
+            return Ok(());
+        };
+        let (heads, tails) = (decode(&first), decode(&second));
+        prop_assert_eq!(heads.len() + tails.len(), records.len());
+        for (found, wanted) in heads.iter().chain(&tails).zip(&records) {
+            prop_assert_eq!((&found.key, &found.value, &found.headers, found.timestamp_delta),
+                (&wanted.key, &wanted.value, &wanted.headers, wanted.timestamp_delta));
+        }
+        let header = |bytes: &[u8]| Batch::parse(bytes).unwrap().header;
+        let (one, two) = (header(&first), header(&second));
+        prop_assert_eq!(one.base_sequence, producer.sequence);
+        prop_assert_eq!(two.base_sequence, next_sequence(producer.sequence, one.count));
+        prop_assert_eq!((two.producer_id, two.producer_epoch), (7, 1));
     }
 }

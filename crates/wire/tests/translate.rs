@@ -5,6 +5,7 @@ mod common;
 use common::{Plain, Shape, decode, encode, framed};
 use proptest::prelude::*;
 use wire::codec::Codec;
+use wire::rebatch::Window;
 use wire::translate::{Part, Parts};
 use wire::{Batch, IdMap, Tally, Translator};
 
@@ -232,7 +233,8 @@ proptest! {
         }
         let _ = translate(&batch, &map, Parts::BOTH);
         if let Ok(batch) = Batch::parse(&batch) {
-            let _ = wire::rebatch::for_produce(&batch, 1 << 20);
+            let _ = wire::rebatch::for_produce(&batch, &Window::default(), 1 << 20);
+            let _ = wire::rebatch::split(bytes, 1 << 20);
         }
     }
 }

@@ -89,16 +89,10 @@ impl Kafka {
                 format.args(["--add-scram", user]);
             }
             run(&mut format);
-            let mut command = java();
-            command.arg("-cp").arg(libraries.join("*")).arg("kafka.Kafka").arg(&settings);
-            nodes.push(Process::start(&mut command, &home.join("log")).expect("java starts"));
+            nodes.push(start_node(&home));
         }
-        let deadline = Instant::now() + PATIENCE;
         for (node, (port, _)) in nodes.iter().zip(&ports) {
-            while TcpStream::connect(("127.0.0.1", *port)).is_err() {
-                assert!(Instant::now() < deadline, "Kafka did not start:\n{}", node.output());
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            wait_for(node, *port);
         }
         let addresses: Vec<String> =
             ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
@@ -110,6 +104,19 @@ impl Kafka {
         &self.listeners[name]
     }
 
+    /// Stops the only node as an operator does, and starts it again on the same port.
+    ///
+    /// # Panics
+    ///
+    /// With its log, where it does not end or come up.
+    pub fn restart(&mut self) {
+        let node = self.nodes.remove(0);
+        node.terminate();
+        self.nodes.push(start_node(&self.folder.path().join("1")));
+        let port = self.bootstrap.rsplit(':').next().and_then(|it| it.parse().ok());
+        wait_for(&self.nodes[0], port.expect("it was made from a port"));
+    }
+
     /// How many nodes run.
     pub fn nodes(&self) -> usize {
         self.nodes.len()
@@ -118,6 +125,21 @@ impl Kafka {
     /// Where the nodes keep their files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+fn start_node(home: &Path) -> Process {
+    let mut command = java();
+    command.arg("-cp").arg(kafka_libraries().join("*")).arg("kafka.Kafka");
+    command.arg(home.join("server.properties"));
+    Process::start(&mut command, &home.join("log")).expect("java starts")
+}
+
+fn wait_for(node: &Process, port: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "Kafka did not start:\n{}", node.output());
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
