@@ -13,13 +13,13 @@ use testbed::{Broker, bins};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
-fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, more: &str) -> PathBuf {
+fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
     let (side, storage) = (if mode == "backup" { "source" } else { "target" }, shop.storage());
     shop.write(
         &format!("{mode}.yaml"),
         &format!(
             "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
-             storage: {storage}\n{more}"
+             storage: {storage}\n{keys}"
         ),
     )
 }

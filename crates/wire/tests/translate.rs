@@ -234,7 +234,7 @@ proptest! {
         let _ = translate(&batch, &map, Parts::BOTH);
         if let Ok(batch) = Batch::parse(&batch) {
             let _ = wire::rebatch::for_produce(&batch, &Window::default(), 1 << 20);
-            let _ = wire::rebatch::split(bytes, 1 << 20);
+            let _ = wire::rebatch::split(&bytes, 1 << 20);
         }
     }
 }
