@@ -33,7 +33,7 @@ pub(crate) fn cluster(
     Ok(Cluster::new(addresses, security))
 }
 
-fn security(settings: &settings::job::Security) -> Result<Security, String> {
+pub(crate) fn security(settings: &settings::job::Security) -> Result<Security, String> {
     let protocol = settings.security_protocol;
     let mut security = Security::default();
     if matches!(protocol, Protocol::Ssl | Protocol::SaslSsl) {

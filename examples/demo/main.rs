@@ -153,6 +153,8 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         bootstrap: "127.0.0.1:0".parse()?,
         advertised_host: "127.0.0.1".to_owned(),
         broker_port_base: 0,
+        tls: None,
+        security: kafka::Security::default(),
         target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,
         rewrite: Rewrite { produce: true, fetch: false, parts: Parts::BOTH },
         max_frame_bytes: 100 << 20,

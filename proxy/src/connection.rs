@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::Address;
-use tokio::io::AsyncWriteExt;
+use kafka::security::Stream;
+use kafka::{Address, Connection, Security};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use wire::frame::RequestStart;
 
 use crate::pending::Pending;
@@ -17,6 +19,7 @@ use crate::reader::{FrameReader, ReadError};
 use crate::{Shared, requests, responses};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection ended other than by its client's wish.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,8 @@ pub(crate) enum End {
     Client(io::Error),
     #[error("the broker's side broke: {0}")]
     Broker(io::Error),
+    #[error("the client's TLS handshake failed: {0}")]
+    Handshake(io::Error),
     #[error("the client sent no Kafka frame: {0}")]
     ClientFrame(String),
     #[error("the broker sent no Kafka frame: {0}")]
@@ -67,6 +72,7 @@ impl End {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Client(_) => "client_io",
+            Self::Handshake(_) => "tls_handshake",
             Self::Broker(_) => "broker_io",
             Self::ClientFrame(_) | Self::Request(_) => "malformed_request",
             Self::BrokerFrame(_) | Self::Response { .. } => "malformed_response",
@@ -116,19 +122,61 @@ async fn run(
     mut upstream: Option<watch::Receiver<Address>>,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
+    client.set_nodelay(true).map_err(End::Client)?;
+    // Before a broker is bothered.
+    let client = match &shared.tls {
+        None => Side::Plain(client),
+        Some(config) => {
+            let handshake = TlsAcceptor::from(config.load_full()).accept(client);
+            match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                Ok(accepted) => Side::Wrapped(Box::new(accepted.map_err(End::Handshake)?)),
+                Err(_) => return Err(End::Handshake(io::ErrorKind::TimedOut.into())),
+            }
+        }
+    };
     let broker = match &mut upstream {
         Some(watch) => {
             // A move while we dial counts: `moved` sees every change from here on.
             let address = watch.borrow_and_update().clone();
-            dial(&[address]).await?
+            dial(&[address], &shared.settings.security).await?
         }
-        None => dial(&shared.settings.target).await?,
+        None => dial(&shared.settings.target, &shared.settings.security).await?,
     };
-    client.set_nodelay(true).map_err(End::Client)?;
-    broker.set_nodelay(true).map_err(End::Broker)?;
+    match (client, broker) {
+        (Side::Plain(client), Side::Plain(broker)) => {
+            relay(client.into_split(), broker.into_split(), upstream, shared).await
+        }
+        (Side::Plain(client), Side::Wrapped(broker)) => {
+            relay(client.into_split(), split(broker), upstream, shared).await
+        }
+        (Side::Wrapped(client), Side::Plain(broker)) => {
+            relay(split(client), broker.into_split(), upstream, shared).await
+        }
+        (Side::Wrapped(client), Side::Wrapped(broker)) => {
+            relay(split(client), split(broker), upstream, shared).await
+        }
+    }
+}
+
+/// One side of the proxy. Without TLS its halves are the socket's own, and cost nothing.
+enum Side {
+    Plain(TcpStream),
+    Wrapped(Box<dyn Stream>),
+}
+
+async fn relay<CR, CW, BR, BW>(
+    (client_read, mut client_write): (CR, CW),
+    (broker_read, mut broker_write): (BR, BW),
+    upstream: Option<watch::Receiver<Address>>,
+    shared: &Arc<Shared>,
+) -> Result<(), End>
+where
+    CR: AsyncRead + Unpin,
+    CW: AsyncWrite + Unpin,
+    BR: AsyncRead + Unpin,
+    BW: AsyncWrite + Unpin,
+{
     let limit = shared.settings.max_frame_bytes;
-    let (client_read, mut client_write) = client.into_split();
-    let (broker_read, mut broker_write) = broker.into_split();
     let mut from_client = FrameReader::new(client_read, limit);
     let mut from_broker = FrameReader::new(broker_read, limit);
     let pending = Pending::default();
@@ -165,13 +213,23 @@ pub(crate) enum Stop {
     Draining,
 }
 
-/// The first bootstrap server that takes a connection.
-async fn dial(addresses: &[Address]) -> Result<TcpStream, End> {
+/// The first bootstrap server that takes a connection, and us where we have credentials.
+async fn dial(addresses: &[Address], security: &Security) -> Result<Side, End> {
     let mut reasons = Vec::new();
     for address in addresses {
+        if !security.is_plain() {
+            match Connection::open(address, security).await {
+                Ok(connection) => return Ok(Side::Wrapped(connection.into_stream())),
+                Err(why) => reasons.push(why.to_string()),
+            }
+            continue;
+        }
         let connect = TcpStream::connect((address.host.as_str(), address.port));
         match timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).map_err(End::Broker)?;
+                return Ok(Side::Plain(stream));
+            }
             Ok(Err(why)) => reasons.push(format!("{address}: {why}")),
             Err(_) => reasons.push(format!("{address}: no answer within 10 s")),
         }

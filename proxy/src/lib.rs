@@ -14,6 +14,7 @@ mod pending;
 mod reader;
 mod requests;
 mod responses;
+mod tls;
 mod unmapped;
 mod versions;
 
@@ -25,6 +26,7 @@ use app::admin::Admin;
 use arc_swap::ArcSwap;
 use kafka::{Address, Cluster, Security};
 use prometheus::Registry;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,6 +35,7 @@ use wire::translate::Parts;
 
 use brokers::Brokers;
 use metrics::Metrics;
+pub use tls::Certificates;
 use unmapped::Unmapped;
 
 /// What the proxy does.
@@ -44,8 +47,12 @@ pub struct Settings {
     pub advertised_host: String,
     /// Broker n listens on this port + n; 0 takes free ports.
     pub broker_port_base: u16,
+    /// TLS towards clients, where it is wanted.
+    pub tls: Option<Certificates>,
     /// The target cluster.
     pub target: Vec<Address>,
+    /// TLS to it, and our own SASL credentials; without those, clients show theirs.
+    pub security: Security,
     /// What is translated.
     pub rewrite: Rewrite,
     /// Frames above this size end their connection.
@@ -78,6 +85,9 @@ pub enum Error {
         /// The operating system's word.
         why: std::io::Error,
     },
+    /// The certificate towards clients can't be used.
+    #[error("listen.tls: {0}")]
+    Tls(String),
     /// The metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -88,6 +98,8 @@ pub enum Error {
 struct Shared {
     settings: Settings,
     map: ArcSwap<IdMap>,
+    /// Replaced when its files change.
+    tls: Option<ArcSwap<ServerConfig>>,
     brokers: Brokers,
     metrics: Metrics,
     unmapped: Unmapped,
@@ -114,9 +126,14 @@ impl Proxy {
             TcpListener::bind(address).await.map_err(|why| Error::Listen { address, why })?;
         let bootstrap = listener.local_addr().map_err(|why| Error::Listen { address, why })?;
         let metrics = Metrics::new()?;
+        let tls = match &settings.tls {
+            Some(files) => Some(ArcSwap::new(files.load().map_err(Error::Tls)?)),
+            None => None,
+        };
         metrics.id_map_ids.set(map.len() as i64);
         let shared = Arc::new(Shared {
             map: ArcSwap::from_pointee(map),
+            tls,
             brokers: Brokers::default(),
             metrics,
             unmapped: Unmapped::default(),
@@ -127,6 +144,7 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(brokers::accept(listener, None, Arc::clone(&shared)));
         tasks.spawn(find_brokers(Arc::clone(&shared)));
+        tasks.spawn(tls::watch(Arc::clone(&shared)));
         Ok(Self { shared, bootstrap, tasks })
     }
 
@@ -175,7 +193,7 @@ impl Drop for Proxy {
 /// Opens the ports of all brokers, so that a client that only remembers those finds them after a
 /// restart of the proxy.
 async fn find_brokers(shared: Arc<Shared>) {
-    let cluster = Cluster::new(shared.settings.target.clone(), Security::default());
+    let cluster = Cluster::new(shared.settings.target.clone(), shared.settings.security.clone());
     loop {
         match cluster.metadata(Some(&[])).await {
             Ok(metadata) => {

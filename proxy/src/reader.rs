@@ -109,7 +109,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.held.advance(there);
             left -= there;
             if left == 0 {
-                return Ok(());
+                return to.flush().await;
             }
             self.held.clear();
             self.held.reserve(left.clamp(SMALL, LARGE / 4));
@@ -118,6 +118,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
         }
     }
+}
+
+/// Writes all of it out: TLS may hold the end back until it is flushed, a socket has nothing to flush.
+pub(crate) async fn write<W: AsyncWrite + Unpin>(to: &mut W, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 /// What the first bytes are when they are no frame size.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use wire::frame::{self, Edit, REQUEST_START, RequestStart};
 use wire::message::{Met, Role, Value};
 use wire::shapes::PRODUCE_REQUEST;
@@ -11,7 +11,7 @@ use wire::{Tally, Translator};
 
 use crate::connection::{End, Stop};
 use crate::pending::{Due, Pending};
-use crate::reader::FrameReader;
+use crate::reader::{FrameReader, write};
 use crate::{Shared, apis, versions};
 
 /// Frames up to this size are gathered and written at once; larger ones pass as they come.
@@ -55,7 +55,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                     pending.push(Due::Answer(start));
                 }
                 let bytes = produced.rebuilt.as_deref().unwrap_or(&request);
-                to.write_all(bytes).await.map_err(End::Broker)?;
+                write(to, bytes).await.map_err(End::Broker)?;
             }
             apis::API_VERSIONS if !versions::knows(start.api_version) => {
                 from.whole(head).await.map_err(End::Client)?;
@@ -69,7 +69,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 pending.push(Due::Answer(start));
                 if head.size <= SMALL_FRAME {
                     let request = from.whole(head).await.map_err(End::Client)?;
-                    to.write_all(&request).await.map_err(End::Broker)?;
+                    write(to, &request).await.map_err(End::Broker)?;
                 } else {
                     from.pass(head, to).await.map_err(End::Broker)?;
                 }

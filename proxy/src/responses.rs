@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use wire::Translator;
 use wire::frame::{self, RequestStart};
 use wire::message::{Message, Met, Role, Value};
 
 use crate::connection::End;
 use crate::pending::{Due, Pending};
-use crate::reader::{FrameReader, Head};
+use crate::reader::{FrameReader, Head, write};
 use crate::requests::translate;
 use crate::{Shared, addresses, apis, versions};
 
@@ -27,7 +27,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut translator = Translator::new(rewrite.parts, shared.settings.max_decompressed_bytes);
     loop {
         while let Some(answer) = pending.pop_local() {
-            to.write_all(&answer).await.map_err(End::Client)?;
+            write(to, &answer).await.map_err(End::Client)?;
         }
         let head = tokio::select! {
             head = from.head(RESPONSE_START) => head.map_err(End::from_broker)?,
@@ -40,7 +40,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let due = loop {
             match pending.pop() {
                 // It was pushed while we waited for the broker, and was due before this answer.
-                Some(Due::Local(answer)) => to.write_all(&answer).await.map_err(End::Client)?,
+                Some(Due::Local(answer)) => write(to, &answer).await.map_err(End::Client)?,
                 Some(due) => break due,
                 None => return Err(End::Unasked),
             }
@@ -72,7 +72,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     if of.api_key == apis::API_VERSIONS {
         let response = from.whole(head).await.map_err(End::Broker)?;
         let offered = versions::cap(&response, of)?;
-        return to.write_all(&offered).await.map_err(End::Client);
+        return write(to, &offered).await.map_err(End::Client);
     }
     let translates = of.api_key == apis::FETCH && shared.settings.rewrite.fetch;
     let addresses = of.api_version >= apis::addresses_since(of.api_key);
@@ -87,7 +87,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         response = BytesMut::from(&rebuilt[..]);
     }
     let rewritten = addresses::rewrite(&response, of, message, shared)?;
-    to.write_all(rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
+    write(to, rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
 }
 
 fn translate_fetch(

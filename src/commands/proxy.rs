@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::proxy::{Proxy, Rewrite, Settings};
+use ::proxy::{Certificates, Proxy, Rewrite, Settings};
 use app::{SettingsError, admin, shutdown};
 use wire::id_map::DEFAULT_CONTEXT;
 use wire::translate::Parts;
@@ -50,12 +50,21 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
     let target = settings.target.bootstrap_servers.addresses();
     let target = target
         .map_err(|why| SettingsError::new(file, format!("target.bootstrap_servers: {why}")))?;
+    let security = open::security(&settings.target.security)
+        .map_err(|why| SettingsError::new(file, format!("target.security: {why}")))?;
+    let tls = settings.listen.tls.as_ref().map(|it| Certificates {
+        certificate: it.certificate.clone(),
+        key: it.key.clone(),
+        client_ca: it.client_ca.clone(),
+    });
     let rewrite = &settings.rewrite;
     Ok(Settings {
         bootstrap: settings.listen.bootstrap,
         advertised_host: settings.listen.advertised_host.clone(),
         broker_port_base: settings.listen.broker_port_base,
+        tls,
         target,
+        security,
         rewrite: Rewrite {
             produce: rewrite.produce,
             fetch: rewrite.fetch,

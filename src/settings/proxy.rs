@@ -1,10 +1,12 @@
 //! `proxy.yaml`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::Servers;
+use super::job::Security;
 
 /// The whole file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +39,20 @@ pub struct Listen {
     pub advertised_host: String,
     /// Broker n listens on this port + n; 0 takes free ports, which change at every start.
     pub broker_port_base: u16,
+    /// TLS towards clients.
+    pub tls: Option<Tls>,
+}
+
+/// TLS towards clients, PEM files that are loaded again when they change.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who must have signed the certificates of clients; without it they need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The cluster behind the proxy.
@@ -45,6 +61,9 @@ pub struct Listen {
 pub struct Target {
     /// Some of its brokers.
     pub bootstrap_servers: Servers,
+    /// TLS to them, and the proxy's own SASL credentials; without those clients show theirs.
+    #[serde(default)]
+    pub security: Security,
 }
 
 /// The id map.

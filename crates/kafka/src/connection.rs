@@ -111,6 +111,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The stream, with TLS and SASL done, for someone who speaks on it from here on.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
     /// The broker.
     pub fn address(&self) -> &Address {
         &self.address
@@ -216,7 +221,12 @@ impl Connection {
             .map_err(|why| self.malformed::<R>(format!("the request can't be written: {why}")))?;
         let size = (out.len() - 4) as i32;
         out[..4].copy_from_slice(&size.to_be_bytes());
-        let written = timeout(REQUEST_TIMEOUT, self.stream.write_all(&out)).await;
+        let written = timeout(REQUEST_TIMEOUT, async {
+            self.stream.write_all(&out).await?;
+            // TLS may hold the end of it back.
+            self.stream.flush().await
+        });
+        let written = written.await;
         self.io(written)?;
         Ok(self.correlation_id)
     }

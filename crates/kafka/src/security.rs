@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use rsasl::prelude::{Mechname, SASLClient, SASLConfig, Session};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,7 +69,7 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
 }
 
 /// A connection, with TLS or without.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
@@ -115,6 +116,11 @@ impl Security {
         self
     }
 
+    /// Whether nothing is done on a connection but to open it.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none() && self.sasl.is_none()
+    }
+
     pub(crate) fn sasl(&self) -> Option<&Sasl> {
         self.sasl.as_ref()
     }
@@ -129,6 +135,37 @@ impl Security {
         let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?))
     }
+}
+
+/// Our own certificate towards clients, and which of theirs we want.
+///
+/// # Errors
+///
+/// Says which certificate or key can't be used.
+pub fn server(
+    certificate: &str,
+    key: &SecretString,
+    client_authorities: Option<&str>,
+) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|why| why.to_string())?;
+    let builder = if let Some(pem) = client_authorities {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates_of(pem, "client_ca")? {
+            roots.add(certificate).map_err(|why| format!("client_ca: {why}"))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        builder.with_client_cert_verifier(verifier.build().map_err(|why| why.to_string())?)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let chain = certificates_of(certificate, "certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes())
+        .map_err(|why| format!("key: {why}"))?;
+    let config = builder.with_single_cert(chain, key);
+    config.map(Arc::new).map_err(|why| format!("certificate, key: {why}"))
 }
 
 fn certificates_of(pem: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -217,3 +217,98 @@ fn settings_that_do_not_fit_are_refused() {
         assert!(stderr(&output).contains(why), "{security}: {}", stderr(&output));
     }
 }
+
+/// Clients without credentials, or with TLS towards the proxy, in front of brokers that want both.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_speaks_tls_and_sasl_to_both_sides() {
+    if !real::available() {
+        return;
+    }
+    let shop = Workshop::new();
+    let authority = Authority::new();
+    let kafka = secured(&shop, &authority);
+    client::create_topic(&kafka.bootstrap(), "orders", 2).await.unwrap();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let ca = shop.path("ca.pem");
+    let identity = |name: &str| {
+        let identity = authority.issue("127.0.0.1");
+        let key = shop.write(&format!("{name}.key"), &identity.key.serialize_pem());
+        (shop.write(&format!("{name}.pem"), &identity.certificate), key, identity)
+    };
+    let (certificate, key, _) = identity("proxy");
+    let (_, _, ours) = identity("app");
+    let store = format!("{}{}", ours.key.serialize_pem(), ours.certificate);
+    let store = shop.write("app-store.pem", &store);
+    let truststore = shop.write(
+        "client.properties",
+        &format!(
+            "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
+             ssl.keystore.type=PEM\nssl.keystore.location={}\n",
+            ca.display(),
+            store.display()
+        ),
+    );
+    let upstream = [
+        ("TLS", format!("security_protocol: SSL, ssl_ca_location: {}", ca.display())),
+        (
+            "SECURE",
+            format!(
+                "security_protocol: SASL_SSL, ssl_ca_location: {}, sasl_mechanism: SCRAM-SHA-512, \
+                 sasl_username: alice, sasl_password: secret",
+                ca.display()
+            ),
+        ),
+    ];
+    let mut sent = 0;
+    for (listener, security) in upstream {
+        for tls in [false, true] {
+            let file = shop.proxy_yaml(kafka.listener(listener), &map, "{ keys: false }");
+            let mut text = std::fs::read_to_string(&file).unwrap();
+            text = text.replace("\"] }", &format!("\"], security: {{ {security} }} }}"));
+            if tls {
+                let own = format!(
+                    ", tls: {{ certificate: {}, key: {}, client_ca: {} }} }}\ntarget:",
+                    certificate.display(),
+                    key.display(),
+                    ca.display()
+                );
+                text = text.replace(" }\ntarget:", &own);
+            }
+            std::fs::write(&file, text).unwrap();
+            let proxy = shop.proxy(&file);
+            let producer = "org.apache.kafka.tools.ConsoleProducer";
+            let mut arguments = vec!["--bootstrap-server", &proxy.bootstrap, "--topic", "orders"];
+            if tls {
+                arguments.extend(["--command-config", truststore.to_str().unwrap()]);
+            }
+            let line = format!("{listener} {tls}\n");
+            real::tool(producer, &arguments, &[b"\0\0\0\0\x05", line.as_bytes()].concat());
+            sent += 1;
+            let found = client::consume(&kafka.bootstrap(), "orders", 2, sent).await.unwrap();
+            let wanted = client::framed(105, format!("{listener} {tls}").as_bytes());
+            let there = found.iter().any(|it| it.value.as_deref() == Some(&wanted[..]));
+            assert!(there, "{listener} {tls}: {found:?}");
+            if !tls {
+                continue;
+            }
+            // A client without a certificate is turned away; a new certificate is taken up.
+            let plain = kafka::Security::default();
+            let address = proxy.bootstrap.parse().unwrap();
+            assert!(Connection::open(&address, &plain).await.is_err());
+            let before = proxy.process.output().matches("was loaded again").count();
+            identity("proxy");
+            let mut proxy = proxy;
+            proxy.process.wait_for_text("was loaded again", before + 1);
+            let certificates = Certificates {
+                authorities: Some(authority.issuer.pem()),
+                own: Some((ours.certificate.clone(), ours.key.serialize_pem().into())),
+            };
+            let security = Security::default().with_tls(&certificates).unwrap();
+            Connection::open(&address, &security).await.unwrap();
+            shop.write("proxy.pem", "no certificate");
+            proxy.process.wait_for_text("stays the old one", 1);
+            Connection::open(&address, &security).await.unwrap();
+            identity("proxy");
+        }
+    }
+}
