@@ -87,7 +87,7 @@ async fn tell() -> Result<Check> {
 
     println!("5. A producer that still has the old ids writes through the proxy");
     let map = read_map(&folder)?;
-    let proxy = Proxy::start(proxy_settings(&target)?, map.id_map(DEFAULT_CONTEXT)).await?;
+    let proxy = Proxy::start(proxy_settings(&target)?, map_settings(map)).await?;
     proxy.ready().await;
     let late = source.produce(&proxy.bootstrap().to_string(), "through the proxy").await?;
     println!("     {} records with old ids went to {}", late.len(), proxy.bootstrap());
@@ -145,6 +145,14 @@ fn restore_plan(target: &World) -> Result<restore::Plan> {
     let mut registry = restore::RegistryPlan::new(registry(target)?);
     registry.ids = restore::Ids::Rewrite;
     Ok(restore::Plan { topics: Some(topics), registry: Some(registry) })
+}
+
+fn map_settings(map: MapFile) -> proxy::MapSettings {
+    proxy::MapSettings {
+        source: std::sync::Arc::new(map),
+        context: DEFAULT_CONTEXT.to_owned(),
+        period: std::time::Duration::from_mins(1),
+    }
 }
 
 fn proxy_settings(target: &World) -> Result<proxy::Settings> {

@@ -9,6 +9,7 @@ mod addresses;
 mod apis;
 mod brokers;
 mod connection;
+mod map;
 mod metrics;
 mod pending;
 mod reader;
@@ -24,16 +25,18 @@ use std::time::Duration;
 
 use app::admin::Admin;
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use kafka::{Address, Cluster, Security};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wire::IdMap;
 use wire::translate::Parts;
 
 use brokers::Brokers;
+use map::Maps;
+pub use map::{MapSettings, MapSource};
 use metrics::Metrics;
 pub use tls::Certificates;
 use unmapped::Unmapped;
@@ -85,6 +88,9 @@ pub enum Error {
         /// The operating system's word.
         why: std::io::Error,
     },
+    /// The id map can't be read.
+    #[error("id map: {0}")]
+    Map(String),
     /// The certificate towards clients can't be used.
     #[error("listen.tls: {0}")]
     Tls(String),
@@ -97,7 +103,7 @@ pub enum Error {
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    map: ArcSwap<IdMap>,
+    maps: Maps,
     /// Replaced when its files change.
     tls: Option<ArcSwap<ServerConfig>>,
     brokers: Brokers,
@@ -120,7 +126,8 @@ const RETRY: Duration = Duration::from_secs(2);
 
 impl Proxy {
     /// Opens the bootstrap port and looks for the target's brokers in the background.
-    pub async fn start(settings: Settings, map: IdMap) -> Result<Self, Error> {
+    pub async fn start(settings: Settings, map: MapSettings) -> Result<Self, Error> {
+        let maps = Maps::load(map).await.map_err(Error::Map)?;
         let address = settings.bootstrap;
         let listener =
             TcpListener::bind(address).await.map_err(|why| Error::Listen { address, why })?;
@@ -130,9 +137,10 @@ impl Proxy {
             Some(files) => Some(ArcSwap::new(files.load().map_err(Error::Tls)?)),
             None => None,
         };
-        metrics.id_map_ids.set(map.len() as i64);
+        metrics.id_map_ids.set(maps.current().len() as i64);
+        metrics.id_map_version.set(1);
         let shared = Arc::new(Shared {
-            map: ArcSwap::from_pointee(map),
+            maps,
             tls,
             brokers: Brokers::default(),
             metrics,
@@ -145,12 +153,24 @@ impl Proxy {
         tasks.spawn(brokers::accept(listener, None, Arc::clone(&shared)));
         tasks.spawn(find_brokers(Arc::clone(&shared)));
         tasks.spawn(tls::watch(Arc::clone(&shared)));
+        tasks.spawn(map::watch(Arc::clone(&shared)));
         Ok(Self { shared, bootstrap, tasks })
     }
 
     /// Where clients bootstrap.
     pub fn bootstrap(&self) -> SocketAddr {
         self.bootstrap
+    }
+
+    /// How many ids the map has.
+    pub fn ids(&self) -> usize {
+        self.shared.maps.current().len()
+    }
+
+    /// Reads the id map again, now.
+    pub async fn reload_map(&self) {
+        // What it says was logged.
+        let _ = self.shared.reload_map().await;
     }
 
     /// What the admin port tells.
@@ -212,15 +232,28 @@ async fn find_brokers(shared: Arc<Shared>) {
     }
 }
 
+#[async_trait]
 impl Admin for Shared {
     fn metrics(&self) -> &Registry {
         &self.metrics.registry
     }
 
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<String, String> {
         if *self.draining.borrow() {
             return Err("the proxy is stopping".to_owned());
         }
-        self.ready.borrow().clone()
+        self.ready.borrow().clone()?;
+        Ok(match self.maps.refused() {
+            None => "ready".to_owned(),
+            Some(why) => format!("ready, but {why}"),
+        })
+    }
+
+    async fn answer(&self, method: &str, path: &str) -> Option<Result<String, String>> {
+        match (method, path) {
+            ("GET", "/id-map") => Some(Ok(self.maps.json().await)),
+            ("POST", "/id-map/reload") => Some(self.reload_map().await),
+            _ => None,
+        }
     }
 }

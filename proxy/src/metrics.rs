@@ -17,6 +17,9 @@ pub(crate) struct Metrics {
     /// By reason; see `connection::End`.
     pub(crate) failures: IntCounterVec,
     pub(crate) id_map_ids: IntGauge,
+    pub(crate) id_map_version: IntGauge,
+    /// By result: `taken` or `refused`.
+    pub(crate) id_map_reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -75,6 +78,15 @@ impl Metrics {
                 "reason",
             )?,
             id_map_ids: gauge("schema_proxy_id_map_ids", "Schema ids in the id map.")?,
+            id_map_version: gauge(
+                "schema_proxy_id_map_version",
+                "1 for the id map at the start, and one more for each that replaced it.",
+            )?,
+            id_map_reloads: family(
+                "schema_proxy_id_map_reloads_total",
+                "Id maps that were read after the first, by result.",
+                "result",
+            )?,
             registry,
         })
     }

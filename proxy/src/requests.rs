@@ -127,7 +127,7 @@ pub(crate) fn translate(
     shared: &Shared,
 ) -> Option<Vec<u8>> {
     // One map from the frame's start to its end, even if it is replaced meanwhile.
-    let map = shared.map.load();
+    let map = shared.maps.current();
     let mut tally = Tally::default();
     let mut edits = Vec::new();
     for (field, content) in fields {

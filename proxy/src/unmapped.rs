@@ -14,4 +14,9 @@ impl Unmapped {
     pub(crate) fn first_time(&self, id: u32) -> bool {
         self.ids.len() < MOST && self.ids.insert(id)
     }
+
+    /// Another map may lack others.
+    pub(crate) fn forget(&self) {
+        self.ids.clear();
+    }
 }

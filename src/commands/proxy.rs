@@ -1,11 +1,12 @@
 //! `schema-proxy`
 
+use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::proxy::{Certificates, Proxy, Rewrite, Settings};
+use ::proxy::{Certificates, MapSettings, Proxy, Rewrite, Settings};
 use app::{SettingsError, admin, shutdown};
-use wire::id_map::DEFAULT_CONTEXT;
 use wire::translate::Parts;
 
 use crate::exit::Failure;
@@ -15,11 +16,17 @@ use crate::settings::proxy::ProxyFile;
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
-    let map = open::map(&settings.id_map.file).await?;
-    let ids = map.mapping.len();
-    let proxy = Proxy::start(proxy_settings(file, &settings)?, map.id_map(DEFAULT_CONTEXT))
+    // Its mistakes are told as those of a file that the user wrote.
+    open::map(&settings.id_map.file).await?;
+    let map = MapSettings {
+        source: Arc::new(open::MapObject::at(&settings.id_map.file).await?),
+        context: settings.id_map.context.clone(),
+        period: settings.id_map.reload_every.0,
+    };
+    let proxy = Proxy::start(proxy_settings(file, &settings)?, map)
         .await
         .map_err(|why| Failure::Failed(why.to_string()))?;
+    let ids = proxy.ids();
     let address = settings.admin.listen;
     let listener = admin::bind(address)
         .await
@@ -30,11 +37,22 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
         "clients bootstrap at {}, metrics are at http://{admin_address}/metrics, the map has {ids} ids",
         proxy.bootstrap()
     );
-    let signal = shutdown::asked().await.map_err(|why| Failure::Failed(why.to_string()))?;
+    let signal = tokio::select! {
+        signal = shutdown::asked() => signal.map_err(|why| Failure::Failed(why.to_string()))?,
+        never = reload_on_hangup(&proxy) => match never {},
+    };
     tracing::info!("{signal}: no new connections, requests under way are answered");
     proxy.drain().await;
     serving.abort();
     Ok(())
+}
+
+async fn reload_on_hangup(proxy: &Proxy) -> Infallible {
+    while shutdown::hung_up().await.is_ok() {
+        proxy.reload_map().await;
+    }
+    // Without signals there is nothing to wait for.
+    std::future::pending().await
 }
 
 /// Reads the file as a run would.

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use app::settings::Span;
 use serde::{Deserialize, Serialize};
 
 use super::Servers;
@@ -72,6 +74,20 @@ pub struct Target {
 pub struct IdMapFile {
     /// A path, or `s3://bucket/key`.
     pub file: String,
+    /// The context of the ids in the records.
+    #[serde(default = "default_context")]
+    pub context: String,
+    /// How often it is read again.
+    #[serde(default = "reload_period")]
+    pub reload_every: Span,
+}
+
+fn default_context() -> String {
+    wire::id_map::DEFAULT_CONTEXT.to_owned()
+}
+
+fn reload_period() -> Span {
+    Span(Duration::from_secs(5))
 }
 
 /// What is translated.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -15,12 +16,16 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 
 /// What the admin port tells.
+#[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// The metrics to scrape.
     fn metrics(&self) -> &Registry;
 
-    /// Whether work can be done; why not, where it can't.
-    fn ready(&self) -> Result<(), String>;
+    /// Whether work can be done, in words; why not, where it can't.
+    fn ready(&self) -> Result<String, String>;
+
+    /// What else can be asked; `None` where this can't.
+    async fn answer(&self, method: &str, path: &str) -> Option<Result<String, String>>;
 }
 
 /// A client that sends no request within this time is let go.
@@ -46,8 +51,8 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let response = respond(&request, &*admin);
-                async move { Ok::<_, Infallible>(response) }
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(respond(&request, &*admin).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -61,19 +66,33 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, admin: &dyn Admin) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+async fn respond(request: &Request<Incoming>, admin: &dyn Admin) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
+    if let Some(answer) = admin.answer(method.as_str(), path).await {
+        return match answer {
+            Ok(text) => plain(StatusCode::OK, line(text)),
+            Err(why) => plain(StatusCode::UNPROCESSABLE_ENTITY, line(why)),
+        };
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
     }
-    match request.uri().path() {
+    match path {
         "/metrics" => metrics(admin.metrics()),
         "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => match admin.ready() {
-            Ok(()) => plain(StatusCode::OK, "ready\n"),
+            Ok(how) => plain(StatusCode::OK, line(how)),
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         _ => plain(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
     }
+}
+
+fn line(mut text: String) -> String {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 fn metrics(registry: &Registry) -> Response<Full<Bytes>> {

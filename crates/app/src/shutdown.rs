@@ -1,4 +1,4 @@
-//! How a process is asked to stop.
+//! How a process is asked to stop, or to read its files again.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,4 +10,10 @@ pub async fn asked() -> std::io::Result<&'static str> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })
+}
+
+/// Waits for SIGHUP.
+pub async fn hung_up() -> std::io::Result<()> {
+    signal(SignalKind::hangup())?.recv().await;
+    Ok(())
 }

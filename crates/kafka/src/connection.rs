@@ -53,6 +53,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: a Fetch of our own never asks for more than a tenth of it.
 const FRAME_LIMIT: i32 = 512 << 20;
+/// The most that is made room for at once.
+const READ: usize = 8 << 20;
 /// How we name ourselves (KIP-511, and `client.id`).
 const CLIENT: &str = "kafka-backup";
 
@@ -63,6 +65,7 @@ pub struct Connection {
     stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
     correlation_id: i32,
+    held: BytesMut,
     /// Requests on their way.
     unanswered: u32,
     /// When the broker wants to be shown credentials again (KIP-368).
@@ -103,6 +106,7 @@ impl Connection {
             stream,
             versions: HashMap::new(),
             correlation_id: 0,
+            held: BytesMut::new(),
             unanswered: 0,
             authenticate_by: None,
         };
@@ -248,16 +252,16 @@ impl Connection {
             let why = format!("a frame of {size} bytes: is this a Kafka port without TLS?");
             return Err(io::Error::other(why));
         }
-        // Memory grows with what arrives, not with what was announced.
-        let mut frame = BytesMut::new();
+        // The memory of the last answer serves again once that is dropped. It grows with what arrives,
+        // not with what was announced.
         let mut limited = (&mut self.stream).take(size as u64);
-        while frame.len() < size as usize {
-            frame.reserve((size as usize - frame.len()).min(1 << 20));
-            if limited.read_buf(&mut frame).await? == 0 {
+        while self.held.len() < size as usize {
+            self.held.reserve((size as usize - self.held.len()).min(READ));
+            if limited.read_buf(&mut self.held).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(frame.freeze())
+        Ok(self.held.split().freeze())
     }
 
     fn io<T>(&self, result: std::result::Result<io::Result<T>, Elapsed>) -> Result<T> {

@@ -133,9 +133,18 @@ pub struct RunningProxy {
 impl RunningProxy {
     /// GET on the admin port: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path)
+    }
+
+    /// POST on the admin port: status and body.
+    pub fn post(&self, path: &str) -> (u16, String) {
+        self.ask("POST", path)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> (u16, String) {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(&self.admin).expect("the admin port is open");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
             .expect("the admin port reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the admin port answers");

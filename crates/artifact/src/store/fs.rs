@@ -1,11 +1,13 @@
-use std::io::{ErrorKind, SeekFrom};
+use std::fs::File;
+use std::io::{ErrorKind, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::fs::{self, File};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::fs;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{Result, Store, StoreError, Upload};
 
@@ -59,7 +61,8 @@ impl Store for Folder {
         let mut temporary = path.clone().into_os_string();
         temporary.push(UNFINISHED);
         let temporary = PathBuf::from(temporary);
-        let file = File::create(&temporary).await.map_err(&fail)?;
+        let file = fs::File::create(&temporary).await.map_err(&fail)?.into_std().await;
+        let file = Arc::new(file);
         let place = self.place(key);
         Ok(Box::new(Unfinished { file, guard: Guard(Some(temporary)), path, place }))
     }
@@ -71,7 +74,7 @@ impl Store for Folder {
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
         let fail = self.fail("reading", key);
-        let mut file = File::open(self.path(key)).await.map_err(&fail)?;
+        let mut file = fs::File::open(self.path(key)).await.map_err(&fail)?;
         file.seek(SeekFrom::Start(range.start)).await.map_err(&fail)?;
         let length = range.end.saturating_sub(range.start);
         let mut bytes = Vec::with_capacity(length as usize);
@@ -157,13 +160,23 @@ impl Drop for Guard {
 }
 
 struct Unfinished {
-    file: File,
+    file: Arc<File>,
     guard: Guard,
     path: PathBuf,
     place: String,
 }
 
 impl Unfinished {
+    /// On a thread that may wait, with the bytes as they are: tokio's own file would copy them.
+    async fn blocking(
+        &self,
+        work: impl FnOnce(&File) -> std::io::Result<()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let file = Arc::clone(&self.file);
+        let done = tokio::task::spawn_blocking(move || work(&file)).await;
+        done.unwrap_or_else(|why| Err(std::io::Error::other(why)))
+    }
+
     fn fail(&self, why: &std::io::Error) -> StoreError {
         StoreError::Failed { action: "writing", place: self.place.clone(), why: why.to_string() }
     }
@@ -172,7 +185,8 @@ impl Unfinished {
 #[async_trait]
 impl Upload for Unfinished {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.file.write_all(&bytes).await.map_err(|why| self.fail(&why))
+        let written = self.blocking(move |mut file| file.write_all(&bytes)).await;
+        written.map_err(|why| self.fail(&why))
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
@@ -184,12 +198,11 @@ impl Upload for Unfinished {
 impl Unfinished {
     /// The bytes must be on disk before the name is, and the name before we say so.
     async fn publish(&mut self) -> std::io::Result<()> {
-        self.file.flush().await?;
-        self.file.sync_all().await?;
+        self.blocking(File::sync_all).await?;
         if let Some(temporary) = self.guard.0.take() {
             fs::rename(temporary, &self.path).await?;
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        File::open(folder).await?.sync_all().await
+        fs::File::open(folder).await?.sync_all().await
     }
 }

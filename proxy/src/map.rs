@@ -1,0 +1,137 @@
+//! The id map while the proxy runs: where it comes from, and how a new one takes over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use wire::IdMap;
+use wire::id_map::MapFile;
+
+use crate::Shared;
+
+/// Where the map lies.
+#[async_trait]
+pub trait MapSource: fmt::Debug + Send + Sync {
+    /// Its text as it is now, or why it can't be read.
+    async fn text(&self) -> Result<String, String>;
+}
+
+/// A map that stays as it is.
+#[async_trait]
+impl MapSource for MapFile {
+    async fn text(&self) -> Result<String, String> {
+        Ok(self.to_json())
+    }
+}
+
+/// Which map, and how often to look for a new one.
+#[derive(Debug, Clone)]
+pub struct MapSettings {
+    /// Where it lies.
+    pub source: Arc<dyn MapSource>,
+    /// The context of the ids in the records; `.` is the default one.
+    pub context: String,
+    /// How often the source is read again.
+    pub period: Duration,
+}
+
+/// The map in use, and the one that was refused after it.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    settings: MapSettings,
+    ids: ArcSwap<IdMap>,
+    state: Mutex<State>,
+    /// Why the source can't be used now; the map in use stays.
+    refused: ArcSwap<Option<String>>,
+}
+
+#[derive(Debug)]
+struct State {
+    text: String,
+    file: MapFile,
+}
+
+impl Maps {
+    pub(crate) async fn load(settings: MapSettings) -> Result<Self, String> {
+        let text = settings.source.text().await?;
+        let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
+        let ids = ArcSwap::from_pointee(file.id_map(&settings.context));
+        let state = Mutex::new(State { text, file });
+        Ok(Self { settings, ids, state, refused: ArcSwap::default() })
+    }
+
+    /// The map in use. Whoever holds it keeps it, even if it is replaced meanwhile.
+    pub(crate) fn current(&self) -> Guard<Arc<IdMap>> {
+        self.ids.load()
+    }
+
+    pub(crate) fn refused(&self) -> Option<String> {
+        Option::clone(&self.refused.load())
+    }
+
+    /// The map in use as a file would have it.
+    pub(crate) async fn json(&self) -> String {
+        self.state.lock().await.file.to_json()
+    }
+
+    /// Reads the source; gives the new number of ids where it has another map.
+    async fn reload(&self) -> Result<Option<usize>, String> {
+        let mut state = self.state.lock().await;
+        let text = self.settings.source.text().await?;
+        if text == state.text {
+            return Ok(None);
+        }
+        let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
+        let map = file.id_map(&self.settings.context);
+        let ids = map.len();
+        *state = State { text, file };
+        self.ids.store(Arc::new(map));
+        Ok(Some(ids))
+    }
+}
+
+impl Shared {
+    /// Takes up a new map, if there is one; a bad one is told, and the old one stays.
+    pub(crate) async fn reload_map(&self) -> Result<String, String> {
+        let count = |result: &str| self.metrics.id_map_reloads.with_label_values(&[result]).inc();
+        let before = self.maps.refused();
+        match self.maps.reload().await {
+            Ok(None) => {
+                self.maps.refused.store(Arc::new(None));
+                Ok("the id map is as it was".to_owned())
+            }
+            Ok(Some(ids)) => {
+                self.maps.refused.store(Arc::new(None));
+                self.unmapped.forget();
+                self.metrics.id_map_ids.set(ids as i64);
+                self.metrics.id_map_version.inc();
+                count("taken");
+                let said = format!("the id map was loaded again and has {ids} ids");
+                tracing::info!("{said}");
+                Ok(said)
+            }
+            Err(why) => {
+                let why = format!("the id map stays the old one: {why}");
+                // The same complaint every few seconds helps nobody.
+                if before.as_ref() != Some(&why) {
+                    count("refused");
+                    tracing::error!("{why}");
+                }
+                self.maps.refused.store(Arc::new(Some(why.clone())));
+                Err(why)
+            }
+        }
+    }
+}
+
+/// Looks for a new map every period.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(shared.maps.settings.period).await;
+        // What it says was logged.
+        let _ = shared.reload_map().await;
+    }
+}
