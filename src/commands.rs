@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod config;
 pub mod describe;
+pub mod list;
 pub mod map;
 pub mod proxy;
 pub mod restore;

@@ -329,6 +329,47 @@ fn schema(schema: &Value) -> Schema {
     serde_json::from_value(schema.clone()).unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_are_listed_and_pruned() {
+    let registry = registry(Options::default()).await;
+    registry.register("a-value", &record("A", &[]));
+    let shop = Workshop::new();
+    for id in ["b-first", "a-second", "c-third"] {
+        let file = backup_yaml(&shop, &registry, "");
+        let text = std::fs::read_to_string(&file)
+            .unwrap()
+            .replace("backup_id: one", &format!("backup_id: {id}"));
+        std::fs::write(&file, text).unwrap();
+        done("backup", &file);
+    }
+    let store = shop.path("store");
+    std::fs::create_dir(store.join("broken")).unwrap();
+    std::fs::write(store.join("broken/x.json"), "{}").unwrap();
+    let store = store.to_str().unwrap();
+    let run = |arguments: &[&str]| -> Value {
+        let output = kafka_backup(&[arguments, &["--path", store, "--format", "json"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let states = |listed: &Value| -> Vec<String> {
+        let each = listed.as_array().unwrap().iter();
+        each.map(|it| format!("{} {}", it["backup_id"], it["state"])).collect()
+    };
+    let all = [
+        r#""b-first" "complete""#,
+        r#""a-second" "complete""#,
+        r#""c-third" "complete""#,
+        r#""broken" "unfinished""#,
+    ];
+    assert_eq!(states(&run(&["list"])), all);
+    let wanted = json!(["b-first", "a-second"]);
+    assert_eq!(run(&["prune", "--keep", "1", "--dry-run"])["deleted"], wanted);
+    assert_eq!(states(&run(&["list"])), all);
+    assert_eq!(run(&["prune", "--keep", "1"])["deleted"], wanted);
+    assert_eq!(states(&run(&["list"])), all[2..]);
+    assert_eq!(run(&["prune", "--keep", "5"])["deleted"], json!([]));
+}
+
 /// What is captured of a registry, of whatever make, is what it answers.
 async fn captured_as_it_answers(url: &str) {
     let client = Client::new(&registry::Settings::new(url)).unwrap();

@@ -60,6 +60,24 @@ enum Command {
         #[command(subcommand)]
         command: MapCommand,
     },
+    /// Show which backups a store holds
+    List {
+        /// A folder, or s3://bucket/prefix
+        #[arg(long)]
+        path: String,
+    },
+    /// Delete old backups
+    Prune {
+        /// A folder, or s3://bucket/prefix
+        #[arg(long)]
+        path: String,
+        /// Keep this many of the newest complete ones
+        #[arg(long)]
+        keep: usize,
+        /// Only show what would be deleted
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show what a backup holds
     Describe {
         /// A folder, or s3://bucket/prefix
@@ -152,6 +170,10 @@ async fn main() -> ExitCode {
                 commands::map::make(&source, &target, output.as_deref(), format).await
             }
         },
+        Command::List { path } => commands::list::run(&path, format).await,
+        Command::Prune { path, keep, dry_run } => {
+            commands::list::prune(&path, keep, dry_run, format).await
+        }
         Command::Describe { path, backup_id } => {
             commands::describe::run(&path, &backup_id, format).await
         }

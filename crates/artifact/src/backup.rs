@@ -77,6 +77,15 @@ impl Backup {
         Ok(Error::Unfinished { backup_id, place })
     }
 
+    /// Deletes it: the manifest first, so that what is left of an interrupted deletion is unfinished.
+    pub async fn delete(&self) -> Result<()> {
+        self.store.delete(&self.key(layout::MANIFEST)).await?;
+        for key in self.store.list(&format!("{}/", self.id)).await? {
+            self.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+
     /// Writes a JSON object and gives what a manifest says of it.
     pub async fn put_json(&self, object: &str, value: &impl Serialize) -> Result<ObjectSum> {
         let document = Document::new(value);

@@ -118,9 +118,19 @@ impl Store for Folder {
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        match fs::remove_file(self.path(key)).await {
+        let path = self.path(key);
+        match fs::remove_file(&path).await {
             Err(why) if why.kind() != ErrorKind::NotFound => Err(self.fail("deleting", key)(why)),
-            _ => Ok(()),
+            _ => {
+                // Keys have no folders: one that is empty now is nothing.
+                let folders = path.ancestors().skip(1).take_while(|it| *it != self.root);
+                for folder in folders {
+                    if fs::remove_dir(folder).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
