@@ -164,7 +164,15 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         tls: None,
         security: kafka::Security::default(),
         target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,
-        rewrite: Rewrite { produce: true, fetch: false, parts: Parts::BOTH },
+        rewrite: Rewrite {
+            produce: true,
+            fetch: false,
+            rules: std::sync::Arc::new(proxy::Rules {
+                exclude: app::Selection::new(&[], &[])?,
+                rules: Vec::new(),
+                otherwise: proxy::Treatment { parts: Parts::BOTH, reject_unmapped: false },
+            }),
+        },
         max_frame_bytes: 100 << 20,
         max_decompressed_bytes: 64 << 20,
         drain_timeout: Duration::from_secs(5),

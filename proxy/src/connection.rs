@@ -46,6 +46,12 @@ pub(crate) enum End {
     OutOfOrder { expected: i32, found: i32 },
     #[error("the broker answered without having been asked")]
     Unasked,
+    #[error("the client names a topic by an id that no Metadata response has told here")]
+    UnknownTopic,
+    #[error(
+        "a record of {topic}-{partition} has schema id {id}, which the id map lacks, and acks=0 leaves no other way to say so"
+    )]
+    RejectedUnheard { topic: Arc<str>, partition: i32, id: u32 },
     #[error("the broker moved to another address")]
     Moved,
     #[error("the proxy is stopping")]
@@ -78,6 +84,8 @@ impl End {
             Self::BrokerFrame(_) | Self::Response { .. } => "malformed_response",
             Self::NotOffered(_) => "not_offered",
             Self::OutOfOrder { .. } | Self::Unasked => "out_of_order",
+            Self::UnknownTopic => "unknown_topic",
+            Self::RejectedUnheard { .. } => "rejected",
             Self::Moved => "broker_moved",
             Self::Drained => "drained",
         }

@@ -15,6 +15,7 @@ mod pending;
 mod reader;
 mod requests;
 mod responses;
+mod rules;
 mod tls;
 mod unmapped;
 mod versions;
@@ -32,12 +33,13 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wire::translate::Parts;
 
 use brokers::Brokers;
 use map::Maps;
 pub use map::{MapSettings, MapSource};
 use metrics::Metrics;
+use rules::TopicNames;
+pub use rules::{Rules, Treatment};
 pub use tls::Certificates;
 use unmapped::Unmapped;
 
@@ -67,14 +69,14 @@ pub struct Settings {
 }
 
 /// What is translated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rewrite {
     /// Produce requests.
     pub produce: bool,
     /// Fetch responses.
     pub fetch: bool,
-    /// Keys, values or both.
-    pub parts: Parts,
+    /// In which topics, and what in them.
+    pub rules: Arc<Rules>,
 }
 
 /// Why the proxy can't start.
@@ -109,6 +111,7 @@ struct Shared {
     brokers: Brokers,
     metrics: Metrics,
     unmapped: Unmapped,
+    topics: TopicNames,
     draining: watch::Sender<bool>,
     ready: watch::Sender<Result<(), String>>,
 }
@@ -145,6 +148,7 @@ impl Proxy {
             brokers: Brokers::default(),
             metrics,
             unmapped: Unmapped::default(),
+            topics: TopicNames::default(),
             draining: watch::Sender::new(false),
             ready: watch::Sender::new(Err("the target has not answered yet".to_owned())),
             settings,

@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) translated: IntCounter,
     pub(crate) unmapped: IntCounter,
     pub(crate) undecodable: IntCounter,
+    pub(crate) rejected: IntCounter,
     /// By reason; see `connection::End`.
     pub(crate) failures: IntCounterVec,
     pub(crate) id_map_ids: IntGauge,
@@ -71,6 +72,10 @@ impl Metrics {
             undecodable: counter(
                 "schema_proxy_batches_undecodable_total",
                 "Record batches that could not be read and passed as they were.",
+            )?,
+            rejected: counter(
+                "schema_proxy_batches_rejected_total",
+                "Record batches that were kept from the broker, for an id that the id map lacks.",
             )?,
             failures: family(
                 "schema_proxy_connection_failures_total",

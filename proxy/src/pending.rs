@@ -11,10 +11,21 @@ use wire::frame::RequestStart;
 pub(crate) enum Due {
     /// The broker's answer to this request.
     Answer(RequestStart),
+    /// The same to a Produce request of which we kept partitions back.
+    Rejected(RequestStart, Vec<Rejection>),
     /// A SASL token without a header, after SaslHandshake 0.
     Token,
     /// An answer of our own, size included.
     Local(Vec<u8>),
+}
+
+/// A partition of a Produce request that was kept from the broker.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    /// As the request named it: a name or an id.
+    pub(crate) topic: Vec<u8>,
+    pub(crate) partition: i32,
+    pub(crate) message: String,
 }
 
 /// The queue between the two directions of one connection.

@@ -1,17 +1,20 @@
 //! From the client to the broker.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wire::frame::{self, Edit, REQUEST_START, RequestStart};
 use wire::message::{Met, Role, Value};
 use wire::shapes::PRODUCE_REQUEST;
+use wire::translate::Parts;
 use wire::{Tally, Translator};
 
 use crate::connection::{End, Stop};
-use crate::pending::{Due, Pending};
+use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, write};
+use crate::rules::Treatments;
 use crate::{Shared, apis, versions};
 
 /// Frames up to this size are gathered and written at once; larger ones pass as they come.
@@ -23,8 +26,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     pending: &Pending,
     shared: &Shared,
 ) -> Result<Stop, End> {
-    let rewrite = shared.settings.rewrite;
-    let mut translator = Translator::new(rewrite.parts, shared.settings.max_decompressed_bytes);
+    let mut rewriter = Rewriter::new(shared);
     let mut draining = shared.draining.subscribe();
     let mut tokens = Tokens::NotDue;
     loop {
@@ -50,9 +52,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         match start.api_key {
             apis::PRODUCE => {
                 let mut request = from.whole(head).await.map_err(End::Client)?;
-                let produced = produce(&mut request, start, &mut translator, shared)?;
-                if produced.answered {
-                    pending.push(Due::Answer(start));
+                let produced = produce(&mut request, start, &mut rewriter, shared)?;
+                match produced.rejected {
+                    _ if !produced.answered => {}
+                    rejected if rejected.is_empty() => pending.push(Due::Answer(start)),
+                    rejected => pending.push(Due::Rejected(start, rejected)),
                 }
                 let bytes = produced.rebuilt.as_deref().unwrap_or(&request);
                 write(to, bytes).await.map_err(End::Broker)?;
@@ -84,12 +88,13 @@ struct Produced {
     answered: bool,
     /// The frame anew, where a part of it changed size.
     rebuilt: Option<Vec<u8>>,
+    rejected: Vec<Rejection>,
 }
 
 fn produce(
     request: &mut BytesMut,
     start: RequestStart,
-    translator: &mut Translator,
+    rewriter: &mut Rewriter<'_>,
     shared: &Shared,
 ) -> Result<Produced, End> {
     let version = start.api_version;
@@ -100,45 +105,137 @@ fn produce(
     let flexible = PRODUCE_REQUEST.is_flexible(version);
     let frame = &request[4..];
     let body = frame::request_body(frame, flexible).map_err(End::Request)?;
-    let (mut acks, mut fields) = (1, Vec::new());
+    let mut acks = 1;
+    let mut fields = Fields::default();
     let walked = PRODUCE_REQUEST.walk(frame, body, version, &mut |met| match met {
         Met { role: Role::Acks, value: Value::Int(value), .. } => acks = value,
-        Met { role: Role::Records, field, value: Value::Bytes(content) } => {
-            fields.push((field, content));
-        }
-        _ => {}
+        met => fields.meet(met),
     });
     walked.map_err(End::Request)?;
-    let rebuilt = if shared.settings.rewrite.produce {
-        translate(request, &fields, flexible, translator, shared)
-    } else {
-        None
-    };
-    Ok(Produced { answered: acks != 0, rebuilt })
+    let answered = acks != 0;
+    if !shared.settings.rewrite.produce {
+        return Ok(Produced { answered, rebuilt: None, rejected: Vec::new() });
+    }
+    let rewritten = rewriter.rewrite(request, &fields, flexible, true)?;
+    if let (false, Some((topic, partition, id))) = (answered, rewritten.first_rejected) {
+        return Err(End::RejectedUnheard { topic, partition, id });
+    }
+    Ok(Produced { answered, rebuilt: rewritten.rebuilt, rejected: rewritten.rejected })
 }
 
-/// Translates the RECORDS fields of a frame whose size stands in front. Gives the frame anew where
-/// one of them changed size, otherwise it was patched in place.
-pub(crate) fn translate(
-    sized: &mut BytesMut,
-    fields: &[(Range<usize>, Range<usize>)],
-    flexible: bool,
-    translator: &mut Translator,
-    shared: &Shared,
-) -> Option<Vec<u8>> {
-    // One map from the frame's start to its end, even if it is replaced meanwhile.
-    let map = shared.maps.current();
-    let mut tally = Tally::default();
-    let mut edits = Vec::new();
-    for (field, content) in fields {
-        let records = &mut sized[4 + content.start..4 + content.end];
-        if let Some(changed) = translator.records(records, &map, &mut tally) {
-            let bytes = frame::bytes_field(&changed, flexible);
-            edits.push(Edit { range: 4 + field.start..4 + field.end, bytes });
+/// The RECORDS fields of a message, and which partition each belongs to.
+#[derive(Default)]
+pub(crate) struct Fields {
+    topic: Option<(Role, Range<usize>)>,
+    partition: i32,
+    records: Vec<RecordsField>,
+}
+
+struct RecordsField {
+    topic: Option<(Role, Range<usize>)>,
+    partition: i32,
+    /// With its length in front.
+    field: Range<usize>,
+    content: Range<usize>,
+}
+
+impl Fields {
+    /// One field of the walk, in its order.
+    pub(crate) fn meet(&mut self, met: Met) {
+        match met {
+            Met { role: role @ (Role::Topic | Role::TopicId), value: Value::Bytes(at), .. } => {
+                self.topic = Some((role, at));
+            }
+            Met { role: Role::Partition, value: Value::Int(number), .. } => {
+                self.partition = number as i32;
+            }
+            Met { role: Role::Records, field, value: Value::Bytes(content) } => {
+                let (topic, partition) = (self.topic.clone(), self.partition);
+                self.records.push(RecordsField { topic, partition, field, content });
+            }
+            _ => {}
         }
     }
-    count(&tally, shared);
-    (!edits.is_empty()).then(|| resize(frame::splice(sized, &edits)))
+}
+
+/// Translates one direction of one connection.
+pub(crate) struct Rewriter<'a> {
+    shared: &'a Shared,
+    translator: Translator,
+    treatments: Treatments<'a>,
+}
+
+/// What became of a frame.
+#[derive(Default)]
+pub(crate) struct Rewritten {
+    /// The frame anew, where a part of it changed size; otherwise it was patched in place.
+    pub(crate) rebuilt: Option<Vec<u8>>,
+    rejected: Vec<Rejection>,
+    first_rejected: Option<(Arc<str>, i32, u32)>,
+}
+
+impl<'a> Rewriter<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        let settings = &shared.settings;
+        Self {
+            shared,
+            translator: Translator::new(Parts::BOTH, settings.max_decompressed_bytes),
+            treatments: Treatments::new(&settings.rewrite.rules, &shared.topics),
+        }
+    }
+
+    /// Translates the RECORDS fields of a frame whose size stands in front. Where a rule says so, a
+    /// partition with an id that the map lacks is emptied: the broker refuses it with
+    /// INVALID_RECORD, as it refuses any Produce without a batch, and takes the others.
+    pub(crate) fn rewrite(
+        &mut self,
+        sized: &mut BytesMut,
+        fields: &Fields,
+        flexible: bool,
+        may_reject: bool,
+    ) -> Result<Rewritten, End> {
+        // One map from the frame's start to its end, even if it is replaced meanwhile.
+        let map = self.shared.maps.current();
+        let mut rewritten = Rewritten::default();
+        let mut edits = Vec::new();
+        for it in &fields.records {
+            let Some((role, topic)) = &it.topic else { continue };
+            let topic = 4 + topic.start..4 + topic.end;
+            let (name, treatment) = self.treatments.of(*role, &sized[topic.clone()])?;
+            if !treatment.parts.keys && !treatment.parts.values {
+                continue;
+            }
+            self.translator.look_at(treatment.parts);
+            let records = &mut sized[4 + it.content.start..4 + it.content.end];
+            let mut tally = Tally::default();
+            let changed = self.translator.records(records, &map, &mut tally);
+            let range = 4 + it.field.start..4 + it.field.end;
+            let rejects = may_reject && treatment.reject_unmapped;
+            if let (true, Some(unmapped)) = (rejects, tally.first_unmapped) {
+                let (id, part, offset) = (unmapped.id, unmapped.part, unmapped.offset_delta);
+                let message = format!(
+                    "schema id {id} in the {part:?} of record {offset} of the batch for \
+                     {name}-{} is not in the id map of schema-proxy",
+                    it.partition
+                );
+                tracing::warn!("rejected: {message}");
+                self.shared.metrics.rejected.inc();
+                edits.push(Edit { range, bytes: frame::bytes_field(&[], flexible) });
+                let topic = sized[topic].to_vec();
+                rewritten.rejected.push(Rejection { topic, partition: it.partition, message });
+                rewritten.first_rejected.get_or_insert((name, it.partition, id));
+                continue;
+            }
+            count(&tally, self.shared);
+            if let Some(changed) = changed {
+                edits.push(Edit { range, bytes: frame::bytes_field(&changed, flexible) });
+            }
+        }
+        if !edits.is_empty() {
+            rewritten.rebuilt = Some(resize(frame::splice(sized, &edits)));
+        }
+        Ok(rewritten)
+    }
 }
 
 /// Writes the frame's size anew.

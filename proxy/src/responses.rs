@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use wire::Translator;
-use wire::frame::{self, RequestStart};
+use wire::frame::{self, Edit, RequestStart};
 use wire::message::{Message, Met, Role, Value};
 
 use crate::connection::End;
-use crate::pending::{Due, Pending};
+use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, Head, write};
-use crate::requests::translate;
+use crate::requests::{Fields, Rewriter, resize};
 use crate::{Shared, addresses, apis, versions};
 
 /// The correlation id, the first field of every response.
@@ -23,8 +22,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     pending: &Pending,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
-    let rewrite = shared.settings.rewrite;
-    let mut translator = Translator::new(rewrite.parts, shared.settings.max_decompressed_bytes);
+    let mut rewriter = Rewriter::new(shared);
     loop {
         while let Some(answer) = pending.pop_local() {
             write(to, &answer).await.map_err(End::Client)?;
@@ -48,7 +46,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         match due {
             Due::Answer(of) => {
                 check_order(of, from.front())?;
-                respond(of, head, from, to, &mut translator, shared).await?;
+                respond(of, &[], head, from, to, &mut rewriter, shared).await?;
+            }
+            Due::Rejected(of, rejected) => {
+                check_order(of, from.front())?;
+                respond(of, &rejected, head, from, to, &mut rewriter, shared).await?;
             }
             _ => from.pass(head, to).await.map_err(End::Client)?,
         }
@@ -63,10 +65,11 @@ fn check_order(of: RequestStart, front: &[u8]) -> Result<(), End> {
 
 async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     of: RequestStart,
+    rejected: &[Rejection],
     head: Head,
     from: &mut FrameReader<R>,
     to: &mut W,
-    translator: &mut Translator,
+    rewriter: &mut Rewriter<'_>,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
     if of.api_key == apis::API_VERSIONS {
@@ -76,36 +79,73 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
     let translates = of.api_key == apis::FETCH && shared.settings.rewrite.fetch;
     let addresses = of.api_version >= apis::addresses_since(of.api_key);
-    let message = apis::response(of.api_key).filter(|_| translates || addresses);
+    let message =
+        apis::response(of.api_key).filter(|_| translates || addresses || !rejected.is_empty());
     let Some(message) = message else {
         return from.pass(head, to).await.map_err(End::Client);
     };
     let mut response = from.whole(head).await.map_err(End::Broker)?;
-    if translates
-        && let Some(rebuilt) = translate_fetch(&mut response, of, message, translator, shared)?
-    {
+    if translates && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter)? {
         response = BytesMut::from(&rebuilt[..]);
+    }
+    if !rejected.is_empty() {
+        let told = tell(&response, of, message, rejected);
+        response = BytesMut::from(&told.map_err(|why| malformed(of, &why))?[..]);
+    }
+    if of.api_key == apis::METADATA {
+        shared.topics.learn(&response[4..], of).map_err(|why| malformed(of, &why))?;
+    }
+    if !addresses {
+        return write(to, &response).await.map_err(End::Client);
     }
     let rewritten = addresses::rewrite(&response, of, message, shared)?;
     write(to, rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
+}
+
+fn malformed(of: RequestStart, why: &wire::Error) -> End {
+    End::Response { of, why: why.to_string() }
 }
 
 fn translate_fetch(
     response: &mut BytesMut,
     of: RequestStart,
     message: &Message,
-    translator: &mut Translator,
-    shared: &Shared,
+    rewriter: &mut Rewriter<'_>,
 ) -> Result<Option<Vec<u8>>, End> {
     let flexible = message.is_flexible(of.api_version);
-    let malformed = |why: wire::Error| End::Response { of, why: why.to_string() };
-    let body = frame::response_body(&response[4..], flexible).map_err(malformed)?;
-    let mut fields = Vec::new();
-    let walked = message.walk(&response[4..], body, of.api_version, &mut |met| {
-        if let Met { role: Role::Records, field, value: Value::Bytes(content) } = met {
-            fields.push((field, content));
+    let body = frame::response_body(&response[4..], flexible).map_err(|why| malformed(of, &why))?;
+    let mut fields = Fields::default();
+    let walked = message.walk(&response[4..], body, of.api_version, &mut |met| fields.meet(met));
+    walked.map_err(|why| malformed(of, &why))?;
+    Ok(rewriter.rewrite(response, &fields, flexible, false)?.rebuilt)
+}
+
+/// Says why we kept partitions back, in the broker's error message for them (KIP-467). Before
+/// version 8 there is none, and the client has the error code alone.
+fn tell(
+    sized: &[u8],
+    of: RequestStart,
+    message: &Message,
+    rejected: &[Rejection],
+) -> wire::Result<Vec<u8>> {
+    let flexible = message.is_flexible(of.api_version);
+    let response = &sized[4..];
+    let body = frame::response_body(response, flexible)?;
+    let (mut topic, mut partition) = (0..0, 0);
+    let mut edits = Vec::new();
+    message.walk(response, body, of.api_version, &mut |met| match met {
+        Met { role: Role::Topic | Role::TopicId, value: Value::Bytes(at), .. } => topic = at,
+        Met { role: Role::Partition, value: Value::Int(number), .. } => partition = number as i32,
+        Met { role: Role::ErrorMessage, field, .. } => {
+            let ours = rejected
+                .iter()
+                .find(|it| it.partition == partition && it.topic == response[topic.clone()]);
+            edits.extend(ours.map(|it| Edit {
+                range: 4 + field.start..4 + field.end,
+                bytes: frame::text_field(&it.message, flexible),
+            }));
         }
-    });
-    walked.map_err(malformed)?;
-    Ok(translate(response, &fields, flexible, translator, shared))
+        _ => {}
+    })?;
+    Ok(resize(frame::splice(sized, &edits)))
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::proxy::{Certificates, MapSettings, Proxy, Rewrite, Settings};
-use app::{SettingsError, admin, shutdown};
+use ::proxy::{Certificates, MapSettings, Proxy, Rewrite, Rules, Settings, Treatment};
+use app::{Selection, SettingsError, admin, shutdown};
 use wire::translate::Parts;
 
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::proxy::ProxyFile;
+use crate::settings::proxy::{self as settings, ProxyFile};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
@@ -86,10 +86,33 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         rewrite: Rewrite {
             produce: rewrite.produce,
             fetch: rewrite.fetch,
-            parts: Parts { keys: rewrite.keys, values: rewrite.values },
+            rules: rules(rewrite).map(Arc::new).map_err(|why| SettingsError::new(file, why))?,
         },
         max_frame_bytes: settings.limits.max_frame_bytes,
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
+    })
+}
+
+fn rules(rewrite: &settings::Rewrite) -> Result<Rules, String> {
+    let select = |key: &str, topics: &[String]| {
+        Selection::new(topics, &[]).map_err(|why| format!("rewrite.{key}: {why}"))
+    };
+    let treatment = |keys, values, unmapped| Treatment {
+        parts: Parts { keys, values },
+        reject_unmapped: unmapped == settings::Unmapped::Reject,
+    };
+    let rules = rewrite.rules.iter().map(|it| {
+        let done = treatment(
+            it.keys.unwrap_or(rewrite.keys),
+            it.values.unwrap_or(rewrite.values),
+            it.unmapped.unwrap_or(rewrite.unmapped),
+        );
+        Ok((select("rules", &it.topics)?, done))
+    });
+    Ok(Rules {
+        exclude: select("exclude", &rewrite.exclude)?,
+        rules: rules.collect::<Result<_, String>>()?,
+        otherwise: treatment(rewrite.keys, rewrite.values, rewrite.unmapped),
     })
 }

@@ -98,18 +98,43 @@ pub struct Rewrite {
     pub produce: bool,
     /// Fetch responses.
     pub fetch: bool,
-    /// Record keys.
+    /// Record keys, where no rule says otherwise.
     pub keys: bool,
     /// Record values.
     pub values: bool,
     /// Ids that the map lacks.
     pub unmapped: Unmapped,
+    /// Topics that pass untouched; Kafka's own unless it is given.
+    pub exclude: Vec<String>,
+    /// Topics where something else is done; the first rule that names one counts.
+    pub rules: Vec<Rule>,
+}
+
+/// What is done in some topics.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Names, globs, or `~` and a regular expression.
+    pub topics: Vec<String>,
+    /// Record keys.
+    pub keys: Option<bool>,
+    /// Record values.
+    pub values: Option<bool>,
+    /// Ids that the map lacks.
+    pub unmapped: Option<Unmapped>,
 }
 
 impl Default for Rewrite {
     fn default() -> Self {
-        let unmapped = Unmapped::Pass;
-        Self { produce: true, fetch: false, keys: true, values: true, unmapped }
+        Self {
+            produce: true,
+            fetch: false,
+            keys: true,
+            values: true,
+            unmapped: Unmapped::Pass,
+            exclude: ["__*", "_schemas"].map(str::to_owned).to_vec(),
+            rules: Vec::new(),
+        }
     }
 }
 
@@ -119,6 +144,8 @@ impl Default for Rewrite {
 pub enum Unmapped {
     /// They pass as they are and are counted.
     Pass,
+    /// The partition's batch is answered with INVALID_RECORD and not written.
+    Reject,
 }
 
 /// The admin port.

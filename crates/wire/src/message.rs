@@ -84,6 +84,8 @@ pub enum Role {
     Partition,
     /// Error code of the message or of the partition.
     ErrorCode,
+    /// What a broker says beside an error code.
+    ErrorMessage,
     /// Record batches or message sets.
     Records,
     /// `acks` of a Produce request.

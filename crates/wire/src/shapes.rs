@@ -55,7 +55,7 @@ pub static PRODUCE_RESPONSE: Message = Message {
                 other(Int(8)),
                 other(Int(8)).since(5),
                 other(Array(&[other(Int(4)), other(Text)])).since(8),
-                other(Text).since(8),
+                field(Role::ErrorMessage, Text).since(8),
             ])),
         ])),
         other(Int(4)),

@@ -91,6 +91,11 @@ impl Translator {
         Self { parts, decompressed_limit, found, guids, plain, packed }
     }
 
+    /// Changes which sides of the records are looked at.
+    pub fn look_at(&mut self, parts: Parts) {
+        self.parts = parts;
+    }
+
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
     /// stand; where a compressed one changed, the whole field is returned anew.
     ///

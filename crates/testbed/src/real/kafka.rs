@@ -205,6 +205,12 @@ pub fn tool(class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// The same, whether it fails or not; gives all that it printed.
+pub fn tool_says(class: &str, arguments: &[&str], input: &[u8]) -> String {
+    let output = try_tool(class, arguments, input);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
 fn try_tool(class: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut command: Command = java();
     command.arg("-cp").arg(kafka_libraries().join("*")).arg(class).args(arguments);

@@ -1,0 +1,106 @@
+//! What is translated in which topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use app::Selection;
+use dashmap::DashMap;
+use wire::frame::{self, RequestStart};
+use wire::message::{Met, Role, Value};
+use wire::shapes::METADATA_RESPONSE;
+use wire::translate::Parts;
+
+use crate::connection::End;
+
+/// The rules, the first one that names a topic counts.
+#[derive(Debug)]
+pub struct Rules {
+    /// Topics that pass untouched.
+    pub exclude: Selection,
+    /// Topics and what is done in them.
+    pub rules: Vec<(Selection, Treatment)>,
+    /// What is done in all others.
+    pub otherwise: Treatment,
+}
+
+/// What is done in a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Treatment {
+    /// Keys, values, both or neither.
+    pub parts: Parts,
+    /// Refuse what producers send with an id that the map lacks.
+    pub reject_unmapped: bool,
+}
+
+impl Rules {
+    fn of(&self, topic: &str) -> Treatment {
+        if self.exclude.selects(topic) {
+            let parts = Parts { keys: false, values: false };
+            return Treatment { parts, reject_unmapped: false };
+        }
+        let rule = self.rules.iter().find(|(topics, _)| topics.selects(topic));
+        rule.map_or(self.otherwise, |(_, treatment)| *treatment)
+    }
+}
+
+/// Names of topics by their ids (KIP-516), as Metadata responses told them.
+#[derive(Debug, Default)]
+pub(crate) struct TopicNames {
+    by_id: DashMap<[u8; 16], Arc<str>>,
+}
+
+impl TopicNames {
+    /// Reads a Metadata response; its bytes have been walked once, so it is well-formed.
+    pub(crate) fn learn(&self, response: &[u8], of: RequestStart) -> Result<(), wire::Error> {
+        let flexible = METADATA_RESPONSE.is_flexible(of.api_version);
+        let body = frame::response_body(response, flexible)?;
+        let mut name = None;
+        METADATA_RESPONSE.walk(response, body, of.api_version, &mut |met| match met {
+            Met { role: Role::Topic, value, .. } => {
+                name = match value {
+                    Value::Bytes(range) => std::str::from_utf8(&response[range]).ok(),
+                    _ => None,
+                };
+            }
+            Met { role: Role::TopicId, value: Value::Bytes(range), .. } => {
+                if let (Some(name), Ok(id)) = (name, response[range].try_into()) {
+                    // A topic that is made anew has another id; the old one leads nowhere.
+                    self.by_id.insert(id, name.into());
+                }
+            }
+            _ => {}
+        })
+    }
+}
+
+/// Knows what to do with a topic; one for each direction of a connection.
+#[derive(Debug)]
+pub(crate) struct Treatments<'a> {
+    rules: &'a Rules,
+    names: &'a TopicNames,
+    /// Patterns are tried once for each topic that a connection speaks of.
+    known: HashMap<Vec<u8>, (Arc<str>, Treatment)>,
+}
+
+impl<'a> Treatments<'a> {
+    pub(crate) fn new(rules: &'a Rules, names: &'a TopicNames) -> Self {
+        Self { rules, names, known: HashMap::new() }
+    }
+
+    /// `topic` is a name or, with `Role::TopicId`, an id.
+    pub(crate) fn of(&mut self, role: Role, topic: &[u8]) -> Result<(Arc<str>, Treatment), End> {
+        if let Some((name, treatment)) = self.known.get(topic) {
+            return Ok((Arc::clone(name), *treatment));
+        }
+        let name: Arc<str> = if role == Role::TopicId {
+            let known = topic.try_into().ok().and_then(|id: [u8; 16]| self.names.by_id.get(&id));
+            // The client asks for metadata again when it connects anew.
+            Arc::clone(&*known.ok_or(End::UnknownTopic)?)
+        } else {
+            String::from_utf8_lossy(topic).into()
+        };
+        let treatment = self.rules.of(&name);
+        self.known.insert(topic.to_vec(), (Arc::clone(&name), treatment));
+        Ok((name, treatment))
+    }
+}
