@@ -16,7 +16,8 @@ use secrecy::SecretString;
 use wire::id_map::MapFile;
 
 use crate::exit::Failure;
-use crate::settings::job::{AuthKind, Backend, Job, Mechanism, Protocol, SchemaRegistry, Storage};
+use crate::settings::job::{Backend, Job, Mechanism, Protocol, Storage};
+use crate::settings::registry::{AuthKind, SchemaRegistry};
 use crate::settings::{self, Servers};
 
 /// The cluster of the `source` or `target` section.

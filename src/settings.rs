@@ -2,6 +2,7 @@
 
 pub mod job;
 pub mod proxy;
+pub mod registry;
 
 use kafka::Address;
 use serde::{Deserialize, Serialize};

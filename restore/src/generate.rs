@@ -6,11 +6,11 @@ use artifact::manifest::VersionKey;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use registry::canonical::{Canonical, Fingerprint};
 use registry::graph::dependency_order;
-use registry::{Client, Reference, Version};
+use registry::{Client, Version};
 use serde::Serialize;
 use wire::id_map::{DEFAULT_CONTEXT, Guid, MapFile, Registry};
 
-use crate::schemas::key_of;
+use crate::schemas::{canonical_of, key_of};
 
 /// Subjects that are asked for at the same time; the rate limit rules all the same.
 const CONCURRENT_SUBJECTS: usize = 8;
@@ -130,13 +130,7 @@ impl Schemas {
         let mut known: BTreeMap<VersionKey, Canonical> = BTreeMap::new();
         for key in order(&versions) {
             let version = &versions[&key];
-            let references: Vec<(&Reference, &Canonical)> = version
-                .schema
-                .references
-                .iter()
-                .filter_map(|it| Some((it, known.get(&key_of(it, &version.subject)?)?)))
-                .collect();
-            let canonical = Canonical::of(&version.schema, &references);
+            let canonical = canonical_of(version, |key| known.get(key));
             let of = version.context().to_owned();
             schemas.exact.entry((of.clone(), canonical.exact)).or_default().insert(version.id);
             let alike = schemas.canonical.entry((of.clone(), canonical.canonical));

@@ -19,7 +19,7 @@ use wire::id_map::MapFile;
 pub(crate) use apply::apply;
 use held::Original;
 pub(crate) use held::left_behind;
-pub(crate) use plan::{key_of, plan};
+pub(crate) use plan::{canonical_of, key_of, plan};
 
 use crate::Rename;
 use crate::source::Settings;

@@ -9,7 +9,8 @@ use artifact::Backup;
 use super::{Format, describe};
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::job::{IncludeVersions, Isolation, Job, Mode, SchemaRegistry};
+use crate::settings::job::{Isolation, Job, Mode};
+use crate::settings::registry::{IncludeVersions, SchemaRegistry};
 
 /// Captures what the file names and prints what was captured.
 pub async fn run(file: &Path, schemas_only: bool, format: Format) -> Result<(), Failure> {

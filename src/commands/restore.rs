@@ -14,10 +14,8 @@ use wire::rebatch::Window;
 use super::{Format, print_json};
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::job::{
-    IntoNonEmpty, Job, Mode, Restore, SchemaRegistry, SetCompatibility, Strategy as Settings,
-    Target, Time,
-};
+use crate::settings::job::{IntoNonEmpty, Job, Mode, Restore, Target, Time};
+use crate::settings::registry::{SchemaRegistry, SetCompatibility, Strategy as Settings};
 
 /// How a restore is run.
 #[derive(Debug, Clone, Copy)]

@@ -117,7 +117,7 @@ impl Planner<'_> {
         self.removals.clear();
         for key in &self.source.order {
             let version = &self.source.versions[key];
-            let canonical = canonical_of(version, &known);
+            let canonical = canonical_of(version, |key| known.get(key));
             let mut step = SchemaStep {
                 source: key.clone(),
                 source_id: version.id,
@@ -408,12 +408,16 @@ fn same(there: &Schema, ours: &Schema) -> bool {
         && Canonical::of(there, &[]).exact == Canonical::of(ours, &[]).exact
 }
 
-fn canonical_of(version: &Version, known: &BTreeMap<&VersionKey, Canonical>) -> Canonical {
+/// How the version is told from others; `known` are those that it may reference.
+pub(crate) fn canonical_of<'a>(
+    version: &Version,
+    known: impl Fn(&VersionKey) -> Option<&'a Canonical>,
+) -> Canonical {
     let references: Vec<(&Reference, &Canonical)> = version
         .schema
         .references
         .iter()
-        .filter_map(|it| Some((it, known.get(&key_of(it, &version.subject)?)?)))
+        .filter_map(|it| Some((it, known(&key_of(it, &version.subject)?)?)))
         .collect();
     Canonical::of(&version.schema, &references)
 }
