@@ -129,6 +129,10 @@ pub(crate) async fn store(file: &Path, storage: &Storage) -> Result<Arc<dyn Stor
             let path = storage.path.as_ref().ok_or_else(|| missing("path", "filesystem"))?;
             Ok(Arc::new(Folder::new(path)))
         }
+        Backend::Azure | Backend::Gcs => {
+            let why = "storage: there are filesystem and s3; azure and gcs are not there yet";
+            Err(SettingsError::new(file, why).into())
+        }
         Backend::S3 => {
             let bucket = storage.bucket.as_ref().ok_or_else(|| missing("bucket", "s3"))?;
             let credentials = match (&storage.access_key_id, &storage.secret_access_key) {

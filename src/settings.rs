@@ -1,6 +1,7 @@
 //! The YAML files, as they are written; [`crate::open`] makes clusters, stores and registries of it.
 
 pub mod job;
+pub mod peer;
 pub mod proxy;
 pub mod registry;
 

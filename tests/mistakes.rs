@@ -197,3 +197,103 @@ async fn artefacts() {
     assert!(describe("two").contains("no backup `two`"), "{}", describe("two"));
     assert!(describe("two").contains("there are: one"), "{}", describe("two"));
 }
+
+/// The whole configuration reference of OSO kafka-backup, as a backup and as a restore.
+#[test]
+fn settings_of_oso_kafka_backup_load() {
+    let connection = "connection: { tcp_keepalive: true, keepalive_time_secs: 60, \
+                      keepalive_interval_secs: 20, tcp_nodelay: true, connections_per_broker: 4 }";
+    let security = "security: { security_protocol: PLAINTEXT }";
+    let cluster = |side: &str| {
+        format!(
+            "{side}:\n  bootstrap_servers: [\"127.0.0.1:1\"]\n  topics: {{ include: [\"*\", \"~a.b\"], \
+             exclude: [\"__*\"] }}\n  {security}\n  {connection}\n"
+        )
+    };
+    let rest = "offset_storage: { backend: sqlite, db_path: ./offsets.db, s3_key: k, sync_interval_secs: 30 }\n\
+                metrics: { enabled: true, port: 8080, bind_address: 0.0.0.0, path: /metrics, \
+                keep_alive_seconds: 0, max_partition_labels: 100 }\n";
+    let backup = "backup: { compression: zstd, continuous: false, stop_at_current_offsets: false, \
+                  poll_interval_ms: 100, checkpoint_interval_secs: 60, segment_max_records: 100000, \
+                  segment_max_bytes: 104857600, segment_max_age_secs: 3600, \
+                  max_concurrent_partitions: 8, fetch_max_bytes: 1048576, \
+                  include_offset_headers: true, source_cluster_id: one }\n";
+    let restore = "restore: { dry_run: false, time_window_start: 1, time_window_end: 2, \
+                   source_partitions: [0], topic_mapping: { a: b }, partition_mapping: { 0: 1 }, \
+                   include_original_offset_header: false, consumer_group_strategy: skip, \
+                   consumer_groups: [], reset_consumer_offsets: false, auto_consumer_groups: false, \
+                   offset_report: r.json, max_concurrent_partitions: 4, produce_batch_size: 1000, \
+                   checkpoint_state: ./state, checkpoint_interval_secs: 60, create_topics: false, \
+                   default_replication_factor: -1 }\n";
+    let shop = Workshop::new();
+    let storage = "storage: { backend: s3, bucket: b, region: r, prefix: p, endpoint: \"http://e\", \
+                   path_style: true, access_key_id: a, secret_access_key: s }\n";
+    let check = |yaml: &str| {
+        let file = shop.write("settings.yaml", yaml);
+        let output = kafka_backup(&["config", "check", "--config", file.to_str().unwrap()]);
+        (output.status.code(), stderr(&output))
+    };
+    let warned = |text: &str, keys: &[&str]| {
+        assert_eq!(text.matches("has no meaning here").count(), keys.len(), "{text}");
+        assert!(
+            keys.iter().all(|it| text.contains(&format!("`{it}` has no meaning here"))),
+            "{text}"
+        );
+    };
+    let head = |mode: &str| format!("mode: {mode}\nbackup_id: one\n{storage}{rest}");
+    let (code, text) = check(&(head("backup") + &cluster("source") + backup));
+    assert_eq!(code, Some(0), "{text}");
+    warned(
+        &text,
+        &[
+            "source.connection",
+            "backup.compression",
+            "backup.include_offset_headers",
+            "backup.source_cluster_id",
+            "backup.poll_interval_ms",
+            "backup.checkpoint_interval_secs",
+            "backup.segment_max_age_secs",
+            "offset_storage",
+            "metrics",
+        ],
+    );
+    let (code, text) = check(&(head("restore") + &cluster("target") + restore));
+    assert_eq!(code, Some(0), "{text}");
+    warned(
+        &text,
+        &[
+            "target.connection",
+            "offset_storage",
+            "metrics",
+            "restore.produce_batch_size",
+            "restore.checkpoint_state",
+            "restore.checkpoint_interval_secs",
+            "restore.offset_report",
+        ],
+    );
+
+    // What would be missed if it were ignored.
+    for (key, value) in [
+        ("backup.continuous", "backup: { continuous: true }"),
+        ("restore.reset_consumer_offsets", "restore: { reset_consumer_offsets: true }"),
+        ("restore.consumer_groups", "restore: { consumer_groups: [g] }"),
+        ("restore.consumer_group_strategy", "restore: { consumer_group_strategy: header-based }"),
+        ("restore.auto_consumer_groups", "restore: { auto_consumer_groups: true }"),
+        (
+            "restore.include_original_offset_header",
+            "restore: { include_original_offset_header: true }",
+        ),
+        ("restore.rate_limit_records_per_sec", "restore: { rate_limit_records_per_sec: 5 }"),
+    ] {
+        let (code, text) = check(&format!("{}{}{value}\n", head("backup"), cluster("source")));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains(&format!("`{key}` asks for what kafka-backup does not do yet")),
+            "{text}"
+        );
+    }
+    let azure = head("backup").replace("backend: s3", "backend: azure") + &cluster("source");
+    let (code, text) = check(&azure);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("azure and gcs are not there yet"), "{text}");
+}

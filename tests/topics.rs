@@ -150,7 +150,12 @@ async fn batches_that_are_too_large_for_the_target_are_split() {
     client::produce(&from, "large", Compression::None, &sent).await.unwrap();
     create(&to, "large", &["--config", "max.message.bytes=9000"]);
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
+    done("backup", &yaml(&shop, "backup", &from, "backup: { segment_max_records: 100 }\n"));
+    let manifest = std::fs::read(shop.path("store/one/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let segments = manifest["topics"][0]["partitions"][0]["segments"].as_array().unwrap();
+    assert!((2..=4).contains(&segments.len()), "{segments:?}");
+    assert!(segments[0]["records"].as_u64().unwrap() >= 100);
     let file = yaml(&shop, "restore", &to, "");
     assert_eq!(done("restore", &file)["topics"][0]["records"], 400);
     assert_eq!(client::consume(&to, "large", 1, 400).await.unwrap(), sent);

@@ -13,7 +13,7 @@ mod topics;
 pub mod validate;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use app::Selection;
 use artifact::manifest::{FORMAT_VERSION, RegistryPart, Topic};
@@ -100,6 +100,8 @@ pub struct TopicsPlan {
     pub max_concurrent_partitions: NonZeroUsize,
     /// A segment ends after the batch that reaches this size.
     pub segment_max_bytes: u64,
+    /// The same for this many records, where given.
+    pub segment_max_records: Option<NonZeroU64>,
     /// What one Fetch may bring.
     pub fetch_max_bytes: i32,
     /// Which records are captured.

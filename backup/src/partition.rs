@@ -1,6 +1,7 @@
 //! One partition, from its start to its end offset, batch by batch as the broker sends them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use artifact::manifest::{Partition, Segment};
@@ -90,7 +91,8 @@ pub(crate) async fn copy(
                     SegmentWriter::begin(backup, topic, partition, base).await?
                 };
                 current.append(&batch.header, bytes).await?;
-                if current.bytes() >= plan.segment_max_bytes {
+                let most_records = plan.segment_max_records.map_or(u64::MAX, NonZeroU64::get);
+                if current.bytes() >= plan.segment_max_bytes || current.records() >= most_records {
                     segments.push(current.finish().await?);
                 } else {
                     writer = Some(current);

@@ -133,6 +133,7 @@ fn backup_plan(source: &World) -> Result<backup::Plan> {
         selection: app::Selection::new(&["*".to_owned()], &[])?,
         max_concurrent_partitions: 8.try_into()?,
         segment_max_bytes: 100 << 20,
+        segment_max_records: None,
         fetch_max_bytes: 4 << 20,
         isolation: Isolation::ReadCommitted,
     };

@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
         if let Entry::Whole { start, end, magic: 2 } = entry
             && let Ok(batch) = Batch::parse(&bytes[start..end])
         {
-            let _ = rebatch::for_produce(&batch, 1 << 20);
+            let _ = rebatch::for_produce(&batch, &rebatch::Window::default(), 1 << 20);
+            let _ = rebatch::split(batch.bytes, 1 << 20);
         }
     }
 });

@@ -47,6 +47,7 @@ fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
                 selection,
                 max_concurrent_partitions: job.backup.max_concurrent_partitions,
                 segment_max_bytes: job.backup.segment_max_bytes,
+                segment_max_records: job.backup.segment_max_records,
                 fetch_max_bytes: job.backup.fetch_max_bytes,
                 isolation: match job.backup.isolation {
                     Isolation::ReadCommitted => kafka::Isolation::ReadCommitted,

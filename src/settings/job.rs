@@ -8,6 +8,7 @@ use app::{Secret, SettingsError};
 use serde::{Deserialize, Serialize};
 
 use super::Servers;
+use super::peer::Accepted;
 use super::registry::SchemaRegistry;
 
 /// The whole file.
@@ -33,6 +34,12 @@ pub struct Job {
     /// The Schema Registry.
     #[serde(default)]
     pub enterprise: Enterprise,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub offset_storage: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub metrics: Accepted,
 }
 
 /// What the file is for.
@@ -57,6 +64,9 @@ pub struct Source {
     /// Which topics.
     #[serde(default)]
     pub topics: Topics,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub connection: Accepted,
 }
 
 /// The target cluster.
@@ -71,6 +81,9 @@ pub struct Target {
     /// Which topics of the backup.
     #[serde(default)]
     pub topics: Topics,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub connection: Accepted,
 }
 
 /// TLS and SASL to a cluster, by the names that Kafka's clients use.
@@ -176,6 +189,10 @@ pub enum Backend {
     Filesystem,
     /// An S3 bucket.
     S3,
+    /// Not there yet.
+    Azure,
+    /// Not there yet.
+    Gcs,
 }
 
 /// How to back up.
@@ -190,6 +207,31 @@ pub struct Backup {
     pub max_concurrent_partitions: NonZeroUsize,
     /// Which records of transactions.
     pub isolation: Isolation,
+    /// A segment ends after the batch that reaches this many records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_max_records: Option<NonZeroU64>,
+    /// Go on after the end that the partitions had: not there yet.
+    pub continuous: bool,
+    /// Stop at the end that the partitions had: what a snapshot does.
+    pub stop_at_current_offsets: bool,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub compression: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub include_offset_headers: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub source_cluster_id: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub poll_interval_ms: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub checkpoint_interval_secs: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub segment_max_age_secs: Accepted,
 }
 
 /// Which records of transactions are captured.
@@ -209,6 +251,15 @@ impl Default for Backup {
             fetch_max_bytes: 4 << 20,
             max_concurrent_partitions: NonZeroUsize::new(8).expect("8 is not zero"),
             isolation: Isolation::ReadCommitted,
+            segment_max_records: None,
+            continuous: false,
+            stop_at_current_offsets: true,
+            compression: Accepted::default(),
+            include_offset_headers: Accepted::default(),
+            source_cluster_id: Accepted::default(),
+            poll_interval_ms: Accepted::default(),
+            checkpoint_interval_secs: Accepted::default(),
+            segment_max_age_secs: Accepted::default(),
         }
     }
 }
@@ -247,6 +298,32 @@ pub struct Restore {
     /// What one batch may grow to when it is decompressed, bytes.
     #[serde(rename = "max.decompressed.message.bytes")]
     pub max_decompressed_bytes: usize,
+    /// A header with the source's offset: not there yet.
+    pub include_original_offset_header: bool,
+    /// What to do with consumer groups: only `skip` yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer_group_strategy: Option<String>,
+    /// Which groups: not there yet.
+    pub consumer_groups: Vec<String>,
+    /// Set groups to where they were: not there yet.
+    pub reset_consumer_offsets: bool,
+    /// All groups: not there yet.
+    pub auto_consumer_groups: bool,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub offset_report: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub produce_batch_size: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub rate_limit_records_per_sec: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub checkpoint_state: Accepted,
+    /// Of OSO kafka-backup; see `settings::peer`.
+    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
+    pub checkpoint_interval_secs: Accepted,
 }
 
 impl Default for Restore {
@@ -264,6 +341,16 @@ impl Default for Restore {
             rate_limit: None,
             max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
             max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
+            include_original_offset_header: false,
+            consumer_group_strategy: None,
+            consumer_groups: Vec::new(),
+            reset_consumer_offsets: false,
+            auto_consumer_groups: false,
+            offset_report: Accepted::default(),
+            produce_batch_size: Accepted::default(),
+            rate_limit_records_per_sec: Accepted::default(),
+            checkpoint_state: Accepted::default(),
+            checkpoint_interval_secs: Accepted::default(),
         }
     }
 }
@@ -343,6 +430,17 @@ impl Job {
             ),
             _ => Ok(()),
         }?;
+        if let Some(key) = self.not_there_yet() {
+            return fail(&format!(
+                "`{key}` asks for what kafka-backup does not do yet; leave it out"
+            ));
+        }
+        if matches!(self.storage.backend, Backend::Azure | Backend::Gcs) {
+            return fail("storage: there are filesystem and s3; azure and gcs are not there yet");
+        }
+        for (key, why) in self.without_meaning() {
+            tracing::warn!("`{key}` has no meaning here: {why}");
+        }
         let Some(restore) = self.registry().map(|it| &it.restore) else { return Ok(()) };
         if restore.force_ids && restore.rewrite_ids {
             return fail(

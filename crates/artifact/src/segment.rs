@@ -54,6 +54,11 @@ impl<'a> SegmentWriter<'a> {
         self.facts.bytes
     }
 
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.facts.records
+    }
+
     /// Appends one whole batch.
     pub async fn append(&mut self, header: &Header, batch: &[u8]) -> Result<()> {
         let facts = &mut self.facts;
