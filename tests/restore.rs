@@ -227,7 +227,7 @@ async fn cells_of(kind: &str) {
             } else {
                 assert!(!file.exists(), "{cell}");
             }
-            assert!(!shop.path("store/one/restore-in-progress.json").exists(), "{cell}");
+            assert!(!shop.path("store/one/restore-in-progress").exists(), "{cell}");
         }
         let verified = run("verify", &file, &[]);
         // `skip` leaves out what is in the way, and `neither` promises the same ids.
@@ -757,7 +757,7 @@ async fn an_interrupted_restore_puts_modes_back() {
     let log = std::fs::read_to_string(shop.path("log")).unwrap();
     assert!(log.contains("interrupted; run it again to go on"), "{log}");
     assert_eq!(in_import(&target), [""; 0]);
-    assert!(!shop.path("store/one/restore-in-progress.json").exists());
+    assert!(!shop.path("store/one/restore-in-progress").exists());
     done("restore", &settings(&shop, "restore", &target.url(), "force_ids: true"));
     assert_eq!(all_of(&target), all_of(&source));
 }

@@ -1,7 +1,8 @@
 //! Topics on real Kafka: what a restore chooses, renames, splits and goes on with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use kafka::{Cluster, Isolation, PartitionClient, Security};
@@ -24,6 +25,9 @@ fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
     )
 }
 
+/// The time of message 0: an hour ago, or Kafka's retention deletes what was just written.
+static BASE: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_millisecond() - 3_600_000);
+
 /// Messages 0 to `count`, their number as value and a millisecond each.
 fn numbered(count: i64, partitions: i64, padding: usize) -> Vec<Message> {
     let numbers = 0..count;
@@ -31,7 +35,7 @@ fn numbered(count: i64, partitions: i64, padding: usize) -> Vec<Message> {
         .map(|it| {
             let value = format!("{it:08}{}", "x".repeat(padding));
             let mut message = Message::new(Some(&it.to_be_bytes()), Some(value.as_bytes()));
-            message.timestamp = it;
+            message.timestamp = *BASE + it;
             message.partition((it % partitions) as i32)
         })
         .collect()
@@ -75,10 +79,14 @@ async fn what_is_chosen_and_renamed() {
     done("backup", &yaml(&shop, "backup", &from, ""));
 
     // Renamed, and only some topics, partitions and times; the window is exact to the record.
-    let more = "restore: { topic_mapping: { \"orders-*\": \"old-orders-*\" }, source_partitions: [1], \
-                partition_mapping: { 1: 3 }, time_window_start: 10, \
-                time_window_end: \"1970-01-01T00:00:00.051Z\", default_replication_factor: 1 }\n";
-    let file = yaml(&shop, "restore", &to, more);
+    let end = jiff::Timestamp::from_millisecond(*BASE + 51).unwrap();
+    let more = format!(
+        "restore: {{ topic_mapping: {{ \"orders-*\": \"old-orders-*\" }}, source_partitions: [1], \
+         partition_mapping: {{ 1: 3 }}, time_window_start: {}, time_window_end: \"{end}\", \
+         default_replication_factor: 1 }}\n",
+        *BASE + 10
+    );
+    let file = yaml(&shop, "restore", &to, &more);
     let chosen = std::fs::read_to_string(&file).unwrap();
     let chosen = chosen
         .replace("\" }\n", "\", topics: { include: [\"orders-*\"], exclude: [\"*-us\"] } }\n");
@@ -90,7 +98,7 @@ async fn what_is_chosen_and_renamed() {
     assert_eq!(restored["topics"][0]["records"], 20);
     let wanted: Vec<Message> = sent
         .iter()
-        .filter(|it| it.partition == 1 && (10..51).contains(&it.timestamp))
+        .filter(|it| it.partition == 1 && (10..51).contains(&(it.timestamp - *BASE)))
         .map(|it| it.clone().partition(3))
         .collect();
     assert_eq!(client::consume(&to, "old-orders-eu", 4, 20).await.unwrap(), wanted);
@@ -138,6 +146,10 @@ async fn what_is_chosen_and_renamed() {
     );
 }
 
+fn dry_run(settings: &Path) -> [&str; 4] {
+    ["restore", "--dry-run", "--config", settings.to_str().unwrap()]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_are_too_large_for_the_target_are_split() {
     if !real::available() {
@@ -159,6 +171,12 @@ async fn batches_that_are_too_large_for_the_target_are_split() {
     let file = yaml(&shop, "restore", &to, "");
     assert_eq!(done("restore", &file)["topics"][0]["records"], 400);
     assert_eq!(client::consume(&to, "large", 1, 400).await.unwrap(), sent);
+
+    assert!(!stderr(&kafka_backup(&dry_run(&file))).contains("retention.ms"));
+    create(&to, "short", &["--config", "retention.ms=1000"]);
+    let mapped = yaml(&shop, "restore", &to, "restore: { topic_mapping: { large: short } }\n");
+    let warned = stderr(&kafka_backup(&dry_run(&mapped)));
+    assert!(warned.contains("400 records are older than its retention.ms of 1000"), "{warned}");
 
     // A single record that is too large ends it with the broker's word.
     create(&to, "small", &["--config", "max.message.bytes=900"]);
@@ -209,7 +227,7 @@ async fn killed_restores_go_on_where_they_were() {
         let found = client::consume(&to, &name, 3, sent.len()).await.unwrap();
         assert_eq!(found, sorted(sent.clone()), "round {round}");
         assert_eq!(held(&to, &name, 3).await, sent.len(), "round {round}");
-        assert!(!shop.path("store/one/restore-records-in-progress.json").exists());
+        assert!(!shop.path("store/one/restore-in-progress").exists());
     }
     assert!(resumed > 2, "no kill came in the middle");
 }

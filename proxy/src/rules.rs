@@ -73,6 +73,9 @@ impl TopicNames {
     }
 }
 
+/// Topics that a connection remembers: its client decides what it names.
+const MOST: usize = 10_000;
+
 /// Knows what to do with a topic; one for each direction of a connection.
 #[derive(Debug)]
 pub(crate) struct Treatments<'a> {
@@ -100,6 +103,9 @@ impl<'a> Treatments<'a> {
             String::from_utf8_lossy(topic).into()
         };
         let treatment = self.rules.of(&name);
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
         self.known.insert(topic.to_vec(), (Arc::clone(&name), treatment));
         Ok((name, treatment))
     }

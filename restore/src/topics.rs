@@ -131,24 +131,26 @@ async fn survey(
     failures: &mut Vec<String>,
 ) -> Result<Planned> {
     let metadata = plan.cluster.metadata(None).await?;
-    let earlier = read_progress(backup).await?;
-    let mut progress = Progress {
-        cluster_id: metadata.cluster_id.clone().unwrap_or_default(),
-        settings: settings(plan),
-        starts: BTreeMap::new(),
-    };
-    let resumes = earlier.as_ref().is_some_and(|it| it.cluster_id == progress.cluster_id);
-    if resumes && earlier.as_ref().is_some_and(|it| it.settings != progress.settings) {
+    let cluster_id = metadata.cluster_id.clone().unwrap_or_default();
+    let earlier = read_progress(backup, &cluster_id).await?;
+    let mut progress = Progress { cluster_id, settings: settings(plan), starts: BTreeMap::new() };
+    let resumes = earlier.is_some();
+    if earlier.as_ref().is_some_and(|it| it.settings != progress.settings) {
         failures.push(format!(
             "a restore into this cluster was stopped, and its topic settings were others: go on with \
              those, or delete the topics and {}",
-            backup.store().place(&backup.key(layout::RESTORING))
+            backup.store().place(&backup.key(&progress.object()))
         ));
     }
     for topic in &mut topics {
         let name = &topic.target;
         let found = metadata.topics.get(name);
         topic.exists = found.is_some();
+        let configs = match found {
+            Some(_) => plan.cluster.topic_configs(name).await?.unwrap_or_default(),
+            None => topic.facts.configs.clone().unwrap_or_default(),
+        };
+        warn_of_retention(topic, &configs);
         let starts = progress.starts.entry(name.clone()).or_default();
         let Some(found) = found else {
             if !plan.create {
@@ -167,7 +169,7 @@ async fn survey(
                 ));
                 continue;
             }
-            let before = earlier.as_ref().filter(|_| resumes).and_then(|it| it.starts.get(name));
+            let before = earlier.as_ref().and_then(|it| it.starts.get(name));
             if let Some(&start) = before.and_then(|it| it.get(&partition)) {
                 starts.insert(partition, start);
                 continue;
@@ -187,14 +189,45 @@ async fn survey(
     Ok(Planned { topics, brokers: metadata.brokers.len(), progress, resumes })
 }
 
+/// Retention counts from the records' own times, so old ones go as soon as they have come.
+fn warn_of_retention(topic: &TopicPlan, configs: &BTreeMap<String, String>) {
+    let set = |key: &str| configs.get(key).map(String::as_str);
+    if set("cleanup.policy").is_some_and(|it| !it.contains("delete")) {
+        return;
+    }
+    let retention = set("retention.ms").and_then(|it| it.parse().ok()).unwrap_or(WEEK_MS);
+    let limit = jiff::Timestamp::now().as_millisecond() - retention;
+    let old: u64 = segments(topic)
+        .filter(|it| retention >= 0 && it.records > 0 && it.max_timestamp < limit)
+        .map(|it| it.records)
+        .sum();
+    if old > 0 {
+        tracing::warn!(
+            "topic {}: at least {old} records are older than its retention.ms of {retention}, so the \
+             target will delete them soon after they were written; set retention.ms=-1 first to \
+             keep them",
+            topic.target
+        );
+    }
+}
+
+/// Kafka's default `log.retention.hours`.
+const WEEK_MS: i64 = 7 * 24 * 3_600_000;
+
 /// Which records go where: a restore that goes on must decide the same.
 fn settings(plan: &TopicsPlan) -> String {
     let (window, partitions) = (plan.window, &plan.partitions);
     format!("{window:?} {:?} {partitions:?} {:?}", plan.names, plan.source_partitions)
 }
 
-async fn read_progress(backup: &Backup) -> Result<Option<Progress>> {
-    let (store, key) = (backup.store(), backup.key(layout::RESTORING));
+impl Progress {
+    fn object(&self) -> String {
+        layout::records_in_progress(&self.cluster_id)
+    }
+}
+
+async fn read_progress(backup: &Backup, cluster_id: &str) -> Result<Option<Progress>> {
+    let (store, key) = (backup.store(), backup.key(&layout::records_in_progress(cluster_id)));
     if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
         return Ok(None);
     }
@@ -212,7 +245,11 @@ pub(crate) async fn restore(
     backup: &Backup,
     map: &IdMap,
 ) -> Result<Vec<RestoredTopic>> {
-    backup.put_json(layout::RESTORING, &planned.progress).await?;
+    let object = planned.progress.object();
+    backup.put_json(&object, &planned.progress).await?;
+    if planned.resumes {
+        tokio::time::sleep(SETTLING).await;
+    }
     let mut restored = Vec::with_capacity(planned.topics.len());
     for topic in &planned.topics {
         restored.push(RestoredTopic {
@@ -235,7 +272,7 @@ pub(crate) async fn restore(
             async move {
                 let to = records::To { topic: &topic.target, partition: number, start };
                 let from = records::From { backup, topic: &topic.topic.name, partition };
-                let end = settled_end(&plan.cluster, &to, planned.resumes).await?;
+                let end = end(&plan.cluster, &to).await?;
                 let written = records::write(plan, from, to, end, map, pace).await?;
                 Ok::<_, Error>((index, written))
             }
@@ -249,28 +286,16 @@ pub(crate) async fn restore(
         restored[index].count(&written.tally);
         warn(&planned.topics[index].topic, &written.tally);
     }
-    let key = backup.key(layout::RESTORING);
-    backup.store().delete(&key).await.map_err(artifact::Error::from)?;
+    backup.store().delete(&backup.key(&object)).await.map_err(artifact::Error::from)?;
     Ok(restored)
 }
 
-/// What a killed restore had sent may still arrive; then the end moves.
-const SETTLING: Duration = Duration::from_secs(1);
+/// What a killed restore had sent may still arrive; its ends are looked at after this.
+const SETTLING: Duration = Duration::from_secs(2);
 
-async fn settled_end(cluster: &Cluster, to: &records::To<'_>, resumes: bool) -> Result<i64> {
+async fn end(cluster: &Cluster, to: &records::To<'_>) -> Result<i64> {
     let mut client = PartitionClient::new(cluster.clone(), to.topic, to.partition);
-    let (_, mut end) = client.offsets(Isolation::ReadUncommitted).await?;
-    if !resumes {
-        return Ok(end);
-    }
-    loop {
-        tokio::time::sleep(SETTLING).await;
-        let (_, again) = client.offsets(Isolation::ReadUncommitted).await?;
-        if again == end {
-            return Ok(end);
-        }
-        end = again;
-    }
+    Ok(client.offsets(Isolation::ReadUncommitted).await?.1)
 }
 
 async fn create(plan: &TopicsPlan, topic: &TopicPlan, brokers: usize) -> Result<bool> {

@@ -6,14 +6,21 @@ use crate::escape::segment;
 pub const MANIFEST: &str = "manifest.json";
 /// How schema ids changed in a restore.
 pub const ID_MAP: &str = "id-map.json";
-/// Subjects whose mode or compatibility a restore has changed for a while, and what they had.
-pub const HELD: &str = "restore-in-progress.json";
-/// Where the target's partitions ended before records were restored; gone when all are.
-pub const RESTORING: &str = "restore-records-in-progress.json";
 /// What was captured of the registry.
 pub const REGISTRY_MANIFEST: &str = "schema-registry/_manifest.json";
 /// Global compatibility and mode.
 pub const GLOBAL_CONFIG: &str = "schema-registry/_global_config.json";
+
+/// Subjects of one target whose mode or compatibility a restore has changed for a while, and what
+/// they had.
+pub fn schemas_in_progress(target: &str) -> String {
+    format!("restore-in-progress/schemas-{}.json", segment(target))
+}
+
+/// Where the partitions of one cluster ended before records were restored; gone when all are.
+pub fn records_in_progress(cluster_id: &str) -> String {
+    format!("restore-in-progress/records-{}.json", segment(cluster_id))
+}
 
 /// A topic's partitions, replication and configs.
 pub fn topic(topic: &str) -> String {

@@ -31,6 +31,8 @@ pub struct Appender {
     in_flight: VecDeque<Sent>,
     /// Where the oldest one belongs.
     next_offset: i64,
+    /// Whether the broker has acknowledged a batch of this producer.
+    is_known: bool,
 }
 
 #[derive(Debug)]
@@ -69,15 +71,18 @@ impl Appender {
             decompressed_limit,
             in_flight: VecDeque::with_capacity(IN_FLIGHT),
             next_offset: end_offset,
+            is_known: false,
         })
     }
 
     /// Sends a batch of `count` records as [`rebatch::for_produce`] makes it; waits only while too
     /// many are on their way.
     pub async fn append(&mut self, mut batch: Vec<u8>, count: i32) -> Result<()> {
-        // Credentials are shown again only while no answer is due.
+        // A broker that knows nothing of a producer yet takes whatever sequence number comes first:
+        // until it has acknowledged one batch, no second one is on its way. And credentials are shown
+        // again only while no answer is due.
         let drains = self.connection.as_ref().is_some_and(Connection::wants_authentication);
-        let most = if drains { 1 } else { IN_FLIGHT };
+        let most = if drains || !self.is_known { 1 } else { IN_FLIGHT };
         while self.in_flight.len() >= most {
             self.settle().await?;
         }
@@ -146,6 +151,7 @@ impl Appender {
             let (topic, partition) = (self.topic.clone(), self.partition);
             return Err(Error::NotAlone { topic, partition, found: base_offset, expected });
         }
+        self.is_known = true;
         if let Some(settled) = self.in_flight.pop_front() {
             self.next_offset += i64::from(settled.count);
         }

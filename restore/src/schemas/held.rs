@@ -32,7 +32,7 @@ pub(crate) async fn left_behind(
     backup: &Backup,
     target: &str,
 ) -> Result<BTreeMap<String, Original>> {
-    let (store, key) = (backup.store(), backup.key(layout::HELD));
+    let (store, key) = (backup.store(), backup.key(&layout::schemas_in_progress(target)));
     if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
         return Ok(BTreeMap::new());
     }
@@ -40,7 +40,7 @@ pub(crate) async fn left_behind(
     let journal: Journal = serde_json::from_slice(&bytes).map_err(|why| {
         artifact::Error::Damaged { place: store.place(&key), why: why.to_string() }
     })?;
-    Ok(if journal.target == target { journal.subjects } else { BTreeMap::new() })
+    Ok(journal.subjects)
 }
 
 pub(crate) struct Held<'a> {
@@ -58,12 +58,13 @@ impl<'a> Held<'a> {
     ) -> Result<Self> {
         if !subjects.is_empty() {
             let journal = Journal { target: client.url(), subjects: subjects.clone() };
-            backup.put_json(layout::HELD, &journal).await?;
+            let object = layout::schemas_in_progress(&journal.target);
+            backup.put_json(&object, &journal).await?;
             tracing::info!(
                 "{} subjects are in another mode or compatibility while they are restored; what \
                  they had is in {}",
                 subjects.len(),
-                backup.store().place(&backup.key(layout::HELD))
+                backup.store().place(&backup.key(&object))
             );
         }
         Ok(Self { client, backup, subjects })
@@ -104,7 +105,8 @@ impl<'a> Held<'a> {
             }
         }
         if failed.is_empty() {
-            let key = self.backup.key(layout::HELD);
+            let object = layout::schemas_in_progress(&self.client.url());
+            let key = self.backup.key(&object);
             if let Err(why) = self.backup.store().delete(&key).await {
                 tracing::warn!("all modes are as they were, but {why}");
             }
