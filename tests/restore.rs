@@ -433,6 +433,33 @@ async fn renamed_subjects_keep_their_references() {
     assert_eq!(run("restore", &odd, &[]).status.code(), Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_and_rules_are_restored_and_make_another_schema() {
+    let source = registry(1).await;
+    let mut contract = letter("AVRO", 'A');
+    contract["metadata"] = json!({ "properties": { "owner": "team" }, "sensitive": ["A"] });
+    contract["ruleSet"] = json!({ "domainRules": [{ "name": "r", "kind": "CONDITION", "type": "CEL",
+        "mode": "WRITE", "expr": "size(message.A) > 0" }] });
+    source.register("s", &letter("AVRO", 'A'));
+    source.register("s", &contract);
+    for ids in ["force", "rewrite"] {
+        let shop = Workshop::new();
+        back_up(&shop, &source);
+        let target = registry(if ids == "force" { 1 } else { 50 }).await;
+        let file = settings(&shop, "restore", &target.url(), &keys("preserve", ids));
+        done("restore", &file);
+        let first = if ids == "force" { 1 } else { 50 };
+        let found = get(&target, "/subjects/s/versions/2").1;
+        assert_eq!(
+            (&found["metadata"], &found["ruleSet"]),
+            (&contract["metadata"], &contract["ruleSet"])
+        );
+        assert_eq!(found["id"], first + 1, "{ids}");
+        assert!(get(&target, "/subjects/s/versions/1").1.get("metadata").is_none());
+        assert_eq!(run("verify", &file, &[]).status.code(), Some(0));
+    }
+}
+
 /// A GUID has the references in it, so a renamed subject gives another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn guids_that_change_are_in_the_map() {
@@ -762,14 +789,14 @@ async fn an_interrupted_restore_puts_modes_back() {
     assert_eq!(all_of(&target), all_of(&source));
 }
 
-/// Refusals at each request in turn: the restore ends well, or says what it left.
+/// Refusals and cut connections at each request in turn: the restore ends well, or says what it left.
 #[tokio::test(flavor = "multi_thread")]
 async fn storms_leave_nothing_unsaid() {
     let source = chain().await;
     let shop = Workshop::new();
     back_up(&shop, &source);
     for ids in ["force", "rewrite"] {
-        for (status, count) in [(429, 3), (500, 3), (429, 40), (503, 5)] {
+        for (status, count) in [(429, 3), (500, 3), (0, 3), (429, 40), (503, 5), (0, 8)] {
             for at in (0..75).step_by(7) {
                 let target = registry(1).await;
                 let fault = Fault { status, retry_after: None };

@@ -6,7 +6,7 @@ mod routes;
 mod state;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -55,7 +55,7 @@ pub struct OAuthOptions {
 /// A fault to answer with instead of the truth.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
-    /// The HTTP status.
+    /// The HTTP status; 0 cuts the connection instead of an answer.
     pub status: u16,
     /// Seconds in `Retry-After`.
     pub retry_after: Option<u64>,
@@ -169,7 +169,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(respond(request, &shared).await) }
+                // hyper closes the connection of a service that fails.
+                async move {
+                    respond(request, &shared)
+                        .await
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset))
+                }
             });
             // A client that goes away is no matter here.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -179,38 +184,41 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+/// `None` cuts the connection.
+async fn respond(request: Request<Incoming>, shared: &Shared) -> Option<Response<Full<Bytes>>> {
     let method = request.method().to_string();
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned();
     lock(&shared.seen).push(Seen { method: method.clone(), path: path.clone() });
     if let Some(fault) = lock(&shared.faults).pop_front().flatten() {
+        if fault.status == 0 {
+            return None;
+        }
         let body =
             json!({ "error_code": u32::from(fault.status) * 100 + 1, "message": "injected" });
         let mut response = json_response(fault.status, &body);
         if let Some(seconds) = fault.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        return response;
+        return Some(response);
     }
     if let Some((user, password)) = &shared.options.basic_auth {
         let wanted = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
         if request.headers().get(AUTHORIZATION).is_none_or(|it| it.as_bytes() != wanted.as_bytes())
         {
-            return json_response(401, &json!({ "error_code": 401, "message": "Unauthorized" }));
+            let refusal = json!({ "error_code": 401, "message": "Unauthorized" });
+            return Some(json_response(401, &refusal));
         }
     }
     if let Some(oauth) = &shared.options.oauth
         && let Some(answer) = authorize(oauth, &request, &mut lock(&shared.tokens))
     {
-        return answer;
+        return Some(answer);
     }
-    let body = match request.into_body().collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => return json_response(400, &json!({ "error_code": 400, "message": "cut off" })),
-    };
+    // A client that breaks off hears nothing.
+    let body = request.into_body().collect().await.ok()?.to_bytes();
     let call = Call::new(&method, &path, &body);
     let (status, answer) = routes::answer(&call, &mut lock(&shared.state));
-    json_response(status, &answer)
+    Some(json_response(status, &answer))
 }
 
 /// A token, or a refusal; `None` lets the request pass.
