@@ -2,6 +2,9 @@
 //!
 //! Embedded ones need only Cargo. Real ones need Java and Maven; see [`real`].
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 pub mod bins;
 pub mod broker;
 pub mod client;
@@ -17,6 +20,15 @@ pub use registry::EmbeddedRegistry;
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("nothing panics while it holds the ports");
+    loop {
+        let listener =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        // Two tests of one process never get the same one.
+        if given.insert(port) {
+            return port;
+        }
+    }
 }

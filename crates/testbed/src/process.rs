@@ -20,6 +20,11 @@ impl Process {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -23,7 +23,9 @@ pub struct Kafka {
 }
 
 /// How long a node may take to listen.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Sets of ports that are tried.
+const ATTEMPTS: usize = 3;
 
 /// What a node has beside the plain listener.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +54,14 @@ impl Kafka {
     ///
     /// As [`Self::start`].
     pub fn start_with(count: usize, extras: &Extras) -> Self {
+        // A port that was free can be taken before Java listens on it: then others are tried.
+        (0..ATTEMPTS)
+            .find_map(|_| Self::try_start(count, extras))
+            .expect("Kafka starts on ports that are free")
+    }
+
+    /// `None` where a node does not come to listen.
+    fn try_start(count: usize, extras: &Extras) -> Option<Self> {
         let libraries = kafka_libraries();
         let folder = TempDir::new().expect("there is a temporary folder");
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
@@ -91,12 +101,14 @@ impl Kafka {
             run(&mut format);
             nodes.push(start_node(&home));
         }
-        for (node, (port, _)) in nodes.iter().zip(&ports) {
-            wait_for(node, *port);
+        for (node, (port, _)) in nodes.iter_mut().zip(&ports) {
+            if !listens(node, *port) {
+                return None;
+            }
         }
         let addresses: Vec<String> =
             ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        Self { bootstrap: addresses.join(","), listeners, nodes, folder }
+        Some(Self { bootstrap: addresses.join(","), listeners, nodes, folder })
     }
 
     /// Where clients bootstrap on a listener of its [`Extras`].
@@ -114,7 +126,8 @@ impl Kafka {
         node.terminate();
         self.nodes.push(start_node(&self.folder.path().join("1")));
         let port = self.bootstrap.rsplit(':').next().and_then(|it| it.parse().ok());
-        wait_for(&self.nodes[0], port.expect("it was made from a port"));
+        let port = port.expect("it was made from a port");
+        assert!(listens(&mut self.nodes[0], port), "Kafka did not start again");
     }
 
     /// How many nodes run.
@@ -135,12 +148,18 @@ fn start_node(home: &Path) -> Process {
     Process::start(&mut command, &home.join("log")).expect("java starts")
 }
 
-fn wait_for(node: &Process, port: u16) {
+/// Waits until the node listens; false where it does not come to that.
+fn listens(node: &mut Process, port: u16) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "Kafka did not start:\n{}", node.output());
+        // One that can't have a port does not always end.
+        if node.has_ended() || Instant::now() > deadline {
+            eprintln!("Kafka did not start:\n{}", node.output());
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
+    true
 }
 
 impl Broker for Kafka {
