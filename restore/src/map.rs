@@ -167,10 +167,7 @@ pub(crate) async fn write(map: &MapFile, backup: &Backup) -> Result<String> {
 
 /// The map of an earlier restore; `None` where there is none that can be read.
 pub async fn read(backup: &Backup) -> Result<Option<MapFile>> {
-    let (store, key) = (backup.store(), backup.key(layout::ID_MAP));
-    if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
-        return Ok(None);
-    }
-    let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
-    Ok(std::str::from_utf8(&bytes).ok().and_then(|it| MapFile::parse(it).ok()))
+    let bytes = backup.find(layout::ID_MAP).await?;
+    let text = bytes.as_deref().and_then(|it| std::str::from_utf8(it).ok());
+    Ok(text.and_then(|it| MapFile::parse(it).ok()))
 }

@@ -132,7 +132,8 @@ async fn survey(
 ) -> Result<Planned> {
     let metadata = plan.cluster.metadata(None).await?;
     let cluster_id = metadata.cluster_id.clone().unwrap_or_default();
-    let earlier = read_progress(backup, &cluster_id).await?;
+    let earlier: Option<Progress> =
+        backup.find_json(&layout::records_in_progress(&cluster_id)).await?;
     let mut progress = Progress { cluster_id, settings: settings(plan), starts: BTreeMap::new() };
     let resumes = earlier.is_some();
     if earlier.as_ref().is_some_and(|it| it.settings != progress.settings) {
@@ -224,18 +225,6 @@ impl Progress {
     fn object(&self) -> String {
         layout::records_in_progress(&self.cluster_id)
     }
-}
-
-async fn read_progress(backup: &Backup, cluster_id: &str) -> Result<Option<Progress>> {
-    let (store, key) = (backup.store(), backup.key(&layout::records_in_progress(cluster_id)));
-    if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
-        return Ok(None);
-    }
-    let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|why| {
-        let place = store.place(&key);
-        artifact::Error::Damaged { place, why: why.to_string() }.into()
-    })
 }
 
 /// Creates what is missing and writes all partitions.

@@ -109,6 +109,21 @@ impl Backup {
         Err(Error::Damaged { place: self.store.place(&key), why })
     }
 
+    /// Reads an object that no manifest lists; `None` where it is not there.
+    pub async fn find(&self, object: &str) -> Result<Option<Bytes>> {
+        match self.store.get(&self.key(object)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for JSON.
+    pub async fn find_json<T: DeserializeOwned>(&self, object: &str) -> Result<Option<T>> {
+        let place = || self.store.place(&self.key(object));
+        self.find(object).await?.map(|bytes| parse(&bytes, &place())).transpose()
+    }
+
     /// Reads a JSON object and checks it against what its manifest says.
     pub async fn json<T: DeserializeOwned>(&self, object: &str, sum: &ObjectSum) -> Result<T> {
         let key = self.key(object);

@@ -32,15 +32,8 @@ pub(crate) async fn left_behind(
     backup: &Backup,
     target: &str,
 ) -> Result<BTreeMap<String, Original>> {
-    let (store, key) = (backup.store(), backup.key(&layout::schemas_in_progress(target)));
-    if store.size(&key).await.map_err(artifact::Error::from)?.is_none() {
-        return Ok(BTreeMap::new());
-    }
-    let bytes = store.get(&key).await.map_err(artifact::Error::from)?;
-    let journal: Journal = serde_json::from_slice(&bytes).map_err(|why| {
-        artifact::Error::Damaged { place: store.place(&key), why: why.to_string() }
-    })?;
-    Ok(journal.subjects)
+    let journal: Option<Journal> = backup.find_json(&layout::schemas_in_progress(target)).await?;
+    Ok(journal.map(|it| it.subjects).unwrap_or_default())
 }
 
 pub(crate) struct Held<'a> {
