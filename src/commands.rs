@@ -5,6 +5,7 @@ pub mod config;
 pub mod describe;
 pub mod list;
 pub mod map;
+pub mod offsets;
 pub mod proxy;
 pub mod restore;
 pub mod validate;
@@ -27,6 +28,15 @@ impl From<Format> for app::logging::Format {
             Format::Text => Self::Text,
             Format::Json => Self::Json,
         }
+    }
+}
+
+/// Ends when someone asks the process to.
+async fn asked_to_stop() {
+    match app::shutdown::asked().await {
+        Ok(signal) => tracing::warn!("{signal}: stopping"),
+        // Without signals there is only the end of the work to wait for.
+        Err(_) => std::future::pending().await,
     }
 }
 

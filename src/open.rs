@@ -202,7 +202,7 @@ impl MapObject {
         let place = &self.place;
         let bytes = self.store.get(&self.key).await.map_err(|error| match error {
             StoreError::NotFound { .. } => Failure::Usage(format!("id map {place} does not exist")),
-            StoreError::Failed { .. } => Failure::Failed(format!("id map: {error}")),
+            _ => Failure::Failed(format!("id map: {error}")),
         })?;
         String::from_utf8(bytes.to_vec())
             .map_err(|why| Failure::Usage(format!("id map {place}: {why}")))

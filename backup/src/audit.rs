@@ -1,15 +1,16 @@
 //! Ids that records carry and no captured version has: of a subject that was deleted for good, or of
 //! a version that was not selected. The registry may still know them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::manifest::RegistryManifest;
+use artifact::manifest::{RegistryManifest, SeenIds};
 use artifact::{Backup, layout};
 use registry::Client;
 use serde_json::json;
 use wire::translate::Parts;
 
 use crate::ids::Audit;
+use crate::schemas::keep_audited;
 use crate::{AuditIds, Result, SchemasPlan};
 
 /// What the copies of all partitions look for.
@@ -19,6 +20,9 @@ pub(crate) struct Audits {
     known: BTreeSet<u32>,
     subjects: BTreeSet<String>,
 }
+
+/// The ids in the records of each topic that no captured version has.
+pub(crate) type Seen = BTreeMap<String, SeenIds>;
 
 impl Audits {
     pub(crate) fn new(captured: Option<(&SchemasPlan, &RegistryManifest)>) -> Self {
@@ -32,20 +36,42 @@ impl Audits {
         Self { which: plan.audit_ids, known, subjects }
     }
 
+    /// One that knows nothing yet: another machine captures the schemas, later.
+    pub(crate) fn without_schemas(plan: Option<&SchemasPlan>) -> Self {
+        let audits = plan.is_some_and(|it| it.audit_ids != AuditIds::Never);
+        let which = if audits { AuditIds::Always } else { AuditIds::Never };
+        Self { which, ..Self::default() }
+    }
+
+    /// Those of the ids that are asked for and unknown.
+    pub(crate) fn unknown(&self, seen: Seen) -> BTreeSet<u32> {
+        let mut unknown = BTreeSet::new();
+        for (topic, ids) in seen {
+            let Parts { keys, values } = self.parts(&topic);
+            let sides = [(keys, ids.keys), (values, ids.values)];
+            unknown.extend(sides.into_iter().filter(|(asked, _)| *asked).flat_map(|(_, ids)| ids));
+        }
+        unknown.difference(&self.known).copied().collect()
+    }
+
     pub(crate) fn of(&self, topic: &str) -> Audit<'_> {
+        Audit::new(&self.known, self.parts(topic))
+    }
+
+    fn parts(&self, topic: &str) -> Parts {
         let has = |side: &str| match self.which {
             AuditIds::Never => false,
             AuditIds::OfSchemaTopics => self.subjects.contains(&format!("{topic}-{side}")),
             AuditIds::Always => true,
         };
-        Audit::new(&self.known, Parts { keys: has("key"), values: has("value") })
+        Parts { keys: has("key"), values: has("value") }
     }
 }
 
 /// Asks the registry for each of them and captures those that it knows.
 pub(crate) async fn fetch(
     client: &Client,
-    unknown: BTreeSet<u32>,
+    unknown: impl IntoIterator<Item = u32>,
     manifest: &mut RegistryManifest,
     backup: &Backup,
 ) -> Result<()> {
@@ -54,11 +80,8 @@ pub(crate) async fn fetch(
         let Some(schema) = client.schema(id, ".").await? else { continue };
         let mut document = json!(schema);
         document["id"] = json!(id);
-        let object = layout::audited(id);
-        let sum = backup.put_json(&object, &document).await?;
-        manifest.objects.insert(object.clone(), sum);
-        manifest.id_mapping.default_context().insert(id.to_string(), object.clone());
-        manifest.audited_ids.insert(id, object);
+        let sum = backup.put_json(&layout::audited(id), &document).await?;
+        keep_audited(manifest, id, sum);
     }
     if let Some(first) = manifest.audited_ids.keys().next() {
         tracing::info!(

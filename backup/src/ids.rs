@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use artifact::manifest::SeenIds;
 use wire::Batch;
 use wire::codec::{self, Codec, DECOMPRESSED_LIMIT};
-use wire::translate::{Id, Parts, ids};
+use wire::translate::{Id, Part, Parts, ids};
 
 /// Reads batches; its buffer serves one after the other.
 #[derive(Debug, Default)]
@@ -44,12 +45,12 @@ pub(crate) struct Audit<'a> {
     known: &'a BTreeSet<u32>,
     parts: Parts,
     reader: IdReader,
-    unknown: BTreeSet<u32>,
+    unknown: SeenIds,
 }
 
 impl<'a> Audit<'a> {
     pub(crate) fn new(known: &'a BTreeSet<u32>, parts: Parts) -> Self {
-        Self { known, parts, reader: IdReader::default(), unknown: BTreeSet::new() }
+        Self { known, parts, reader: IdReader::default(), unknown: SeenIds::default() }
     }
 
     /// A batch that can't be read is kept as it is: `validate --deep` names it.
@@ -59,8 +60,12 @@ impl<'a> Audit<'a> {
         }
         let (known, unknown) = (self.known, &mut self.unknown);
         let read = self.reader.read(batch, self.parts, |found| {
-            if unknown.len() < MOST && !known.contains(&found.id) {
-                unknown.insert(found.id);
+            let side = match found.part {
+                Part::Key => &mut unknown.keys,
+                Part::Value => &mut unknown.values,
+            };
+            if side.len() < MOST && !known.contains(&found.id) {
+                side.insert(found.id);
             }
         });
         if let Err(why) = read {
@@ -69,7 +74,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    pub(crate) fn unknown(self) -> BTreeSet<u32> {
+    pub(crate) fn unknown(self) -> SeenIds {
         self.unknown
     }
 }

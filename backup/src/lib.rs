@@ -1,24 +1,36 @@
 //! Captures a registry and topics into an artefact.
 //!
-//! The order is what makes the two fit: end offsets are taken first, schemas are listed after them,
-//! the manifest is written last. So every id in the captured records was registered before the
-//! schemas were listed.
+//! The order is what makes the two fit: consumer groups' offsets are taken first, end offsets then,
+//! schemas are listed after them, the manifest is written last. So no group is ahead of the records,
+//! and every id in those was registered before the schemas were listed.
+//!
+//! A run of a backup that is complete adds what is new. Nothing that its manifest lists is touched
+//! before the next manifest takes its place, so a run that is killed leaves the backup as it was; the
+//! segments that it had finished are the checkpoints of the next one.
 
 mod audit;
+mod groups;
 mod ids;
 mod partition;
 mod schemas;
+mod shard;
 mod spool;
 mod topics;
 pub mod validate;
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
 
 use app::Selection;
-use artifact::manifest::{FORMAT_VERSION, RegistryPart, Topic};
+use artifact::manifest::{FORMAT_VERSION, ObjectSum, RegistryManifest, RegistryPart, Topic};
 use artifact::{Backup, Manifest, layout};
 use kafka::{Cluster, Isolation};
+use tokio::time::sleep;
+
+pub use shard::{Shard, finalize, part};
+
+use audit::Audits;
 
 /// What to capture.
 #[derive(Debug)]
@@ -104,8 +116,36 @@ pub struct TopicsPlan {
     pub segment_max_records: Option<NonZeroU64>,
     /// What one Fetch may bring.
     pub fetch_max_bytes: i32,
+    /// What all copies together may hold.
+    pub max_memory_bytes: NonZeroU64,
+    /// Which partitions are this machine's, where there are several.
+    pub shard: Option<Shard>,
     /// Which records are captured.
     pub isolation: Isolation,
+}
+
+impl TopicsPlan {
+    /// A snapshot of all topics.
+    pub fn all(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            selection: Selection::new(&["*".to_owned()], &[]).expect("`*` is a pattern"),
+            max_concurrent_partitions: NonZeroUsize::new(8).expect("8 is not zero"),
+            segment_max_bytes: 100 << 20,
+            segment_max_records: None,
+            fetch_max_bytes: 4 << 20,
+            max_memory_bytes: NonZeroU64::new(128 << 20).expect("128 MiB is not zero"),
+            shard: None,
+            isolation: Isolation::ReadCommitted,
+        }
+    }
+
+    /// What one Fetch may bring so that the memory suffices. Of each answer there may be the buffer
+    /// that is read into, and what the store holds of the one before.
+    fn fetch_bytes(&self) -> i32 {
+        let share = self.max_memory_bytes.get() / self.max_concurrent_partitions.get() as u64;
+        i32::try_from(share / 4).unwrap_or(i32::MAX).min(self.fetch_max_bytes)
+    }
 }
 
 /// Why a backup failed.
@@ -123,6 +163,52 @@ pub enum Error {
     /// A topic was named that is not there.
     #[error("topic `{0}` does not exist in the source cluster")]
     NoTopic(String),
+    /// A topic of the same name is another one now.
+    #[error(
+        "topic `{0}` was deleted and created again since the earlier run of this backup, so its \
+         offsets began anew: choose another backup_id"
+    )]
+    Recreated(String),
+    /// A partition ends before what an earlier run has captured.
+    #[error(
+        "{topic}-{partition} ends at offset {end}, but an earlier run of this backup has captured it up \
+         to {captured}: its log was truncated, or the topic is another one. Choose another backup_id"
+    )]
+    Truncated {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where it ends now.
+        end: i64,
+        /// Where the earlier run ended.
+        captured: i64,
+    },
+    /// The backup has records of another cluster.
+    #[error(
+        "this backup is of cluster {earlier}, and the source is cluster {now}: choose another \
+         backup_id"
+    )]
+    OtherCluster {
+        /// `cluster.id` of the earlier runs.
+        earlier: String,
+        /// Of this one.
+        now: String,
+    },
+    /// Another run finished meanwhile.
+    #[error(
+        "another run of backup `{0}` finished while this one was working; run it again, and one at a \
+         time"
+    )]
+    Overtaken(String),
+    /// The parts of several machines do not make a whole.
+    #[error("the parts of backup `{backup_id}` can't be joined: {why}")]
+    Parts {
+        /// The backup.
+        backup_id: String,
+        /// What is missing or does not fit.
+        why: String,
+    },
     /// A batch that is not what its producer sent.
     #[error("{topic}-{partition}: the record batch at offset {offset} is corrupt: {why}")]
     Corrupt {
@@ -171,47 +257,173 @@ pub enum Error {
 /// The result of a backup's work.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Captures everything and gives the finished manifest.
-pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
-    backup.check_not_complete().await?;
-    let started_at = jiff::Timestamp::now().to_string();
-    let snapshot = match &plan.topics {
-        Some(topics) => Some((topics, topics::snapshot(topics).await?)),
-        None => None,
-    };
-    let mut captured = match &plan.schemas {
-        Some(plan) => Some((plan, schemas::capture(plan, backup).await?)),
-        None => None,
-    };
-    let (cluster_id, topics) = match snapshot {
-        Some((plan, snapshot)) => {
-            let audits = audit::Audits::new(captured.as_ref().map(|(plan, it)| (*plan, it)));
-            let (topics, unknown) = topics::copy(plan, &snapshot, &audits, backup).await?;
-            if let Some((plan, manifest)) = &mut captured {
-                audit::fetch(&plan.client, unknown, manifest, backup).await?;
+impl Error {
+    /// Whether the same may succeed a little later: in a continuous backup that is no end.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Kafka(why) => why.is_transient(),
+            Self::Registry(why) => matches!(why, registry::Error::Unreachable { .. }),
+            Self::Artifact(artifact::Error::Store(why)) => {
+                matches!(why, artifact::StoreError::Failed { .. })
             }
-            (snapshot.cluster_id, topics)
+            _ => false,
         }
-        None => (None, Vec::<Topic>::new()),
-    };
-    let schema_registry = match captured {
-        Some((_, captured)) => {
-            let manifest = backup.put_json(layout::REGISTRY_MANIFEST, &captured).await?;
-            let (subjects_count, schemas_count) = (captured.subjects_count, captured.schemas_count);
-            Some(RegistryPart { manifest, subjects_count, schemas_count })
-        }
+    }
+}
+
+/// Captures everything, or what is new since the run before, and gives the finished manifest.
+pub async fn run(plan: &Plan, backup: &Backup) -> Result<Manifest> {
+    let run = Run::begin(backup).await?;
+    let groups = match &plan.topics {
+        Some(topics) => groups::capture(topics).await?,
         None => None,
     };
-    let manifest = Manifest {
-        format_version: FORMAT_VERSION,
-        backup_id: backup.id().to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at,
-        finished_at: jiff::Timestamp::now().to_string(),
-        cluster_id,
-        topics,
-        schema_registry,
+    let snapshot = match &plan.topics {
+        Some(topics) => Some((topics, topics::snapshot(topics, &run).await?)),
+        None => None,
     };
-    backup.put_json(layout::MANIFEST, &manifest).await?;
-    Ok(manifest)
+    let mut schemas = run.schemas(plan).await?;
+    let mut captured = Captured::default();
+    if let Some((plan, snapshot)) = snapshot {
+        let known = schemas.as_ref().map(|(plan, it)| (*plan, it));
+        let audits = Audits::new(known);
+        let (topics, seen) = topics::copy(plan, &snapshot, &audits, &run.backup).await?;
+        if let Some((plan, manifest)) = &mut schemas {
+            audit::fetch(&plan.client, audits.unknown(seen), manifest, &run.backup).await?;
+        }
+        captured = Captured { cluster_id: snapshot.cluster_id, topics, groups: None };
+        if let Some(groups) = groups {
+            captured.groups = Some(groups::put(groups, &captured.topics, &run.backup).await?);
+        }
+    }
+    run.commit(captured, schemas.map(|(_, it)| it)).await
+}
+
+/// Runs again and again, with a pause between, until `stop`; what goes away and comes back is waited
+/// for. Each run that is done is `told`.
+///
+/// # Errors
+///
+/// What trying again can't mend.
+pub async fn follow(
+    plan: &Plan,
+    backup: &Backup,
+    pause: Duration,
+    stop: impl Future<Output = ()>,
+    mut told: impl FnMut(&Manifest),
+) -> Result<()> {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let done = tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            done = run(plan, backup) => done,
+        };
+        match done {
+            Ok(manifest) => told(&manifest),
+            Err(why) if why.is_transient() => tracing::error!("{why}; it is tried again"),
+            Err(why) => return Err(why),
+        }
+        tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// One run of a backup, over what earlier ones have finished.
+pub(crate) struct Run {
+    started_at: String,
+    /// As the run found it.
+    earlier: Option<Manifest>,
+    registry: Option<RegistryManifest>,
+    /// Writes beside what the earlier manifest lists.
+    backup: Backup,
+}
+
+/// What a run has captured of a cluster.
+#[derive(Default)]
+pub(crate) struct Captured {
+    cluster_id: Option<String>,
+    topics: Vec<Topic>,
+    groups: Option<ObjectSum>,
+}
+
+impl Run {
+    async fn begin(backup: &Backup) -> Result<Self> {
+        let started_at = jiff::Timestamp::now().to_string();
+        let earlier = backup.find_manifest().await?;
+        let (mut registry, mut backup) = (None, backup.clone());
+        if let Some(manifest) = &earlier {
+            if let Some(part) = &manifest.schema_registry {
+                registry = Some(backup.json(layout::REGISTRY_MANIFEST, &part.manifest).await?);
+            }
+            backup = backup.continued(manifest).await?;
+        }
+        Ok(Self { started_at, earlier, registry, backup })
+    }
+
+    /// Counts the runs of this backup from 1.
+    fn number(&self) -> u32 {
+        self.earlier.as_ref().map_or(1, |it| it.runs + 1)
+    }
+
+    async fn schemas<'a>(
+        &self,
+        plan: &'a Plan,
+    ) -> Result<Option<(&'a SchemasPlan, RegistryManifest)>> {
+        Ok(match &plan.schemas {
+            Some(plan) => {
+                Some((plan, schemas::capture(plan, self.registry.as_ref(), &self.backup).await?))
+            }
+            None => None,
+        })
+    }
+
+    /// Writes the manifest: what it lists is the backup from here on.
+    async fn commit(
+        self,
+        captured: Captured,
+        schemas: Option<RegistryManifest>,
+    ) -> Result<Manifest> {
+        let runs = self.number();
+        let Self { started_at, earlier, backup, .. } = self;
+        let mut manifest = earlier.clone().unwrap_or_else(|| Manifest {
+            format_version: FORMAT_VERSION,
+            backup_id: backup.id().to_owned(),
+            tool_version: String::new(),
+            started_at,
+            finished_at: String::new(),
+            runs,
+            cluster_id: None,
+            topics: Vec::new(),
+            groups: None,
+            schema_registry: None,
+        });
+        manifest.runs = runs;
+        env!("CARGO_PKG_VERSION").clone_into(&mut manifest.tool_version);
+        manifest.cluster_id = captured.cluster_id.or(manifest.cluster_id);
+        manifest.groups = captured.groups.or(manifest.groups);
+        // A topic that is gone, or not selected any more, stays as the earlier run has it.
+        for topic in captured.topics {
+            match manifest.topics.binary_search_by(|it| it.name.cmp(&topic.name)) {
+                Ok(place) => manifest.topics[place] = topic,
+                Err(place) => manifest.topics.insert(place, topic),
+            }
+        }
+        if let Some(schemas) = schemas {
+            let sum = backup.put_json(layout::REGISTRY_MANIFEST, &schemas).await?;
+            let (subjects_count, schemas_count) = (schemas.subjects_count, schemas.schemas_count);
+            manifest.schema_registry =
+                Some(RegistryPart { manifest: sum, subjects_count, schemas_count });
+        }
+        manifest.finished_at = jiff::Timestamp::now().to_string();
+        if backup.find_manifest().await? != earlier {
+            return Err(Error::Overtaken(backup.id().to_owned()));
+        }
+        backup.put_json(layout::MANIFEST, &manifest).await?;
+        backup.drop_superseded(&backup.continued(&manifest).await?).await?;
+        Ok(manifest)
+    }
 }

@@ -1,15 +1,18 @@
 //! One partition, from its start to its end offset, batch by batch as the broker sends them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use artifact::manifest::{Partition, Segment};
+use app::progress::Progress;
+use artifact::manifest::{Partition, Segment, Skipped, Why};
 use artifact::{Backup, SegmentWriter};
 use kafka::{Aborted, FetchLimits, Isolation, PartitionClient, ResponseError};
 use wire::batch::{Entries, Entry};
+use wire::codec::DECOMPRESSED_LIMIT;
 use wire::record::Records;
-use wire::{Batch, Header};
+use wire::{Batch, Header, message_set, rebatch};
 
 use crate::ids::Audit;
 use crate::topics::Range;
@@ -23,32 +26,37 @@ const PATIENCE: u32 = 40;
 pub(crate) async fn copy(
     plan: &TopicsPlan,
     topic: &str,
-    range: Range,
+    range: &Range,
     audit: &mut Audit<'_>,
+    progress: &Progress,
     backup: &Backup,
 ) -> Result<Partition> {
-    let Range { partition, start, end } = range;
+    let &Range { partition, start, end, .. } = range;
     let mut client = PartitionClient::new(plan.cluster.clone(), topic, partition);
     let limits = FetchLimits {
-        max_bytes: plan.fetch_max_bytes,
+        max_bytes: plan.fetch_bytes(),
         max_wait: MAX_WAIT,
         isolation: plan.isolation,
     };
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut writer: Option<SegmentWriter<'_>> = None;
+    let mut log = Log::new(plan, topic, range, backup);
     let mut aborted = AbortedTransactions::default();
-    let (mut offset, mut empty) = (start, 0);
+    let (mut offset, mut empty) = (range.next, 0);
+    let no_data = |offset| Error::NoData { topic: topic.to_owned(), partition, offset, end };
     while offset < end {
         let fetched = match client.fetch(offset, limits).await {
             Err(kafka::Error::Broker { code: ResponseError::OffsetOutOfRange, .. }) => {
                 let (first, _) = client.offsets(plan.isolation).await?;
                 if first <= offset {
-                    let topic = topic.to_owned();
-                    return Err(Error::NoData { topic, partition, offset, end });
+                    return Err(no_data(offset));
                 }
+                let first = first.min(end);
                 tracing::warn!(
-                    "{topic}-{partition}: retention deleted offsets {offset} to {first} meanwhile"
+                    "{topic}-{partition}: offsets {offset} to {} were deleted before they could be \
+                     read, by retention or DeleteRecords",
+                    first - 1
                 );
+                log.skip(Skipped { from: offset, to: first - 1, why: Why::Deleted });
+                progress.add((first - offset) as u64, 0);
                 offset = first;
                 continue;
             }
@@ -57,48 +65,32 @@ pub(crate) async fn copy(
         aborted.learn(&fetched.aborted);
         let before = offset;
         for entry in Entries::new(&fetched.records) {
-            let corrupt = |why: String| {
-                let topic = topic.to_owned();
+            let corrupt = |why: wire::Error| {
+                let (topic, why) = (topic.to_owned(), why.to_string());
                 Error::Corrupt { topic, partition, offset, why }
             };
-            let bytes = match entry.map_err(|why| corrupt(why.to_string()))? {
-                Entry::Whole { start, end, magic: 2 } => &fetched.records[start..end],
-                Entry::Whole { magic, .. } => {
-                    return Err(corrupt(format!(
-                        "it has the message format of Kafka 0.10 (magic {magic})"
-                    )));
-                }
-                Entry::Partial { .. } => break,
+            let Some(found) = Found::read(&fetched.records, entry, offset).map_err(corrupt)? else {
+                break;
             };
-            let batch = Batch::parse(bytes).map_err(|why| corrupt(why.to_string()))?;
-            if !batch.crc_matches() {
-                return Err(corrupt("its CRC does not match".to_owned()));
-            }
-            // The broker sends whole batches, also where the offset asked for lies within one.
-            if batch.header.last_offset() < offset {
+            let header = found.batch().header;
+            // The broker sends whole batches, also where the offset asked for lies behind one.
+            if header.last_offset() < offset {
                 continue;
             }
-            if batch.header.base_offset >= end {
+            if header.base_offset >= end {
                 offset = end;
                 break;
             }
-            if plan.isolation == Isolation::ReadUncommitted || aborted.lets_pass(&batch) {
-                audit.look(&batch);
-                let mut current = if let Some(writer) = writer.take() {
-                    writer
-                } else {
-                    let base = batch.header.base_offset;
-                    SegmentWriter::begin(backup, topic, partition, base).await?
-                };
-                current.append(&batch.header, bytes).await?;
-                let most_records = plan.segment_max_records.map_or(u64::MAX, NonZeroU64::get);
-                if current.bytes() >= plan.segment_max_bytes || current.records() >= most_records {
-                    segments.push(current.finish().await?);
-                } else {
-                    writer = Some(current);
-                }
+            let next = header.last_offset() + 1;
+            if plan.isolation == Isolation::ReadUncommitted || aborted.lets_pass(&found.batch()) {
+                audit.look(&found.batch());
+                log.append(&header, found.as_sent()).await?;
+            } else {
+                let from = header.base_offset;
+                log.skip(Skipped { from, to: next - 1, why: Why::Aborted });
             }
-            offset = batch.header.last_offset() + 1;
+            progress.add((next - offset) as u64, found.as_sent().len());
+            offset = next;
         }
         if offset > before {
             empty = 0;
@@ -107,14 +99,119 @@ pub(crate) async fn copy(
         // There is data up to the end offset, or was a moment ago: the broker is asked again.
         empty += 1;
         if empty == PATIENCE {
-            let topic = topic.to_owned();
-            return Err(Error::NoData { topic, partition, offset, end });
+            return Err(no_data(offset));
         }
     }
-    if let Some(writer) = writer {
-        segments.push(writer.finish().await?);
+    let (segments, skipped) = log.finish().await?;
+    Ok(Partition { partition, start_offset: start, end_offset: end, segments, skipped })
+}
+
+/// One entry of the broker's log.
+struct Found<'a> {
+    /// What is kept.
+    sent: Cow<'a, [u8]>,
+    /// The batch of an old message.
+    upgraded: Option<Vec<u8>>,
+    header: Header,
+}
+
+impl<'a> Found<'a> {
+    /// Reads and checks one; `None` where the answer cuts it off.
+    fn read(
+        records: &'a [u8],
+        entry: wire::Result<Entry>,
+        offset: i64,
+    ) -> wire::Result<Option<Self>> {
+        let (start, end, magic) = match entry? {
+            Entry::Whole { start, end, magic } => (start, end, magic),
+            Entry::Partial { .. } => return Ok(None),
+        };
+        let sent = &records[start..end];
+        if magic < 2 {
+            let upgraded = message_set::upgrade(sent, DECOMPRESSED_LIMIT)?;
+            let header = Batch::parse(&upgraded)?.header;
+            return Ok(Some(Self { sent: sent.into(), upgraded: Some(upgraded), header }));
+        }
+        let batch = Batch::parse(sent)?;
+        if !batch.crc_matches() {
+            return Err(wire::Error::BatchCrc);
+        }
+        let header = batch.header;
+        let is_cut = header.base_offset < offset && header.last_offset() >= offset;
+        if is_cut && !header.is_control() {
+            let rest = rebatch::starting_at(&batch, offset, DECOMPRESSED_LIMIT)?;
+            // One that compaction emptied stays.
+            if !rest.is_empty() {
+                let header = Batch::parse(&rest)?.header;
+                return Ok(Some(Self { sent: rest.into(), upgraded: None, header }));
+            }
+        }
+        Ok(Some(Self { sent: sent.into(), upgraded: None, header }))
     }
-    Ok(Partition { partition, start_offset: start, end_offset: end, segments })
+
+    fn as_sent(&self) -> &[u8] {
+        &self.sent
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        Batch { header: self.header, bytes: self.upgraded.as_deref().unwrap_or(&self.sent) }
+    }
+}
+
+/// What is written of a partition.
+struct Log<'a> {
+    plan: &'a TopicsPlan,
+    topic: &'a str,
+    partition: i32,
+    backup: &'a Backup,
+    writer: Option<SegmentWriter<'a>>,
+    segments: Vec<Segment>,
+    skipped: Vec<Skipped>,
+    /// What of `skipped` the facts of a segment tell already.
+    told: usize,
+}
+
+impl<'a> Log<'a> {
+    /// Goes on behind what earlier runs have.
+    fn new(plan: &'a TopicsPlan, topic: &'a str, range: &Range, backup: &'a Backup) -> Self {
+        let (segments, skipped) = (range.found.segments.clone(), range.found.skipped.clone());
+        let (partition, told) = (range.partition, skipped.len());
+        Self { plan, topic, partition, backup, writer: None, segments, skipped, told }
+    }
+
+    async fn append(&mut self, header: &Header, sent: &[u8]) -> Result<()> {
+        let mut writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let (topic, partition) = (self.topic, self.partition);
+            SegmentWriter::begin(self.backup, topic, partition, header.base_offset).await?
+        };
+        writer.append(header, sent).await?;
+        let most_records = self.plan.segment_max_records.map_or(u64::MAX, NonZeroU64::get);
+        let is_full =
+            writer.bytes() >= self.plan.segment_max_bytes || writer.records() >= most_records;
+        self.writer = Some(writer);
+        if is_full { self.end_segment().await } else { Ok(()) }
+    }
+
+    fn skip(&mut self, range: Skipped) {
+        range.add(&mut self.skipped);
+        // One that has grown is told again.
+        self.told = self.told.min(self.skipped.len() - 1);
+    }
+
+    async fn end_segment(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            self.segments.push(writer.finish(&self.skipped[self.told..]).await?);
+            self.told = self.skipped.len();
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(Vec<Segment>, Vec<Skipped>)> {
+        self.end_segment().await?;
+        Ok((self.segments, self.skipped))
+    }
 }
 
 /// Tells aborted batches apart, as a `read_committed` consumer does (KIP-98).

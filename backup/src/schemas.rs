@@ -2,6 +2,7 @@
 
 mod order;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use artifact::manifest::{
@@ -11,7 +12,7 @@ use artifact::{Backup, Document, layout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use registry::model::{Version, context};
 use registry::{Client, Reference};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::spool::Spool;
 use crate::{Error, Result, SchemasPlan, Versions};
@@ -24,29 +25,31 @@ fn concurrent_subjects(client: &Client) -> usize {
 
 /// Asks for everything first and writes then: a registry whose schemas have no order is refused
 /// before anything is written.
-pub(crate) async fn capture(plan: &SchemasPlan, backup: &Backup) -> Result<RegistryManifest> {
+///
+/// What an earlier run has captured stays, also where the registry has lost it since: the records of
+/// that time have its ids.
+pub(crate) async fn capture(
+    plan: &SchemasPlan,
+    earlier: Option<&RegistryManifest>,
+    backup: &Backup,
+) -> Result<RegistryManifest> {
     let client = &plan.client;
     let backup_timestamp = jiff::Timestamp::now().to_string();
     let settings = capture_settings(client).await?;
     let asker = Asker { plan, has_mode: settings.has_mode };
-    let mut gathered = Gathered::new(plan);
-    gathered.push(layout::GLOBAL_CONFIG.to_owned(), &settings.document)?;
+    let mut gathered = Gathered::new(plan, backup);
+    gathered.push(layout::GLOBAL_CONFIG, &settings.document)?;
     let names = client.subjects(plan.include_soft_deleted).await?;
     let selected = names.into_iter().filter(|it| plan.subjects.selects(it));
-    let mut wanted: BTreeMap<String, Wanted> = selected.map(|it| (it, Wanted::Selected)).collect();
-    // References pull in others, which may have references themselves.
-    while !wanted.is_empty() {
-        let mut round = stream::iter(wanted)
-            .map(|(name, wanted)| asker.subject(name, wanted))
-            .buffered(concurrent_subjects(client));
-        while let Some(subject) = round.try_next().await? {
-            gathered.add(subject)?;
-        }
-        drop(round);
-        wanted = gathered.missing_references()?;
+    let wanted = selected.map(|it| (it, Wanted::Selected)).collect();
+    gathered.ask(&asker, wanted).await?;
+    if let Some(earlier) = earlier {
+        gathered.keep(earlier).await?;
+        let wanted = gathered.missing_references()?;
+        gathered.ask(&asker, wanted).await?;
     }
     let dependency_order = order::order(&gathered.versions, &gathered.dangling)?;
-    let manifest = RegistryManifest {
+    let mut manifest = RegistryManifest {
         url: client.url(),
         schema_registry_version: client.server_version().await?,
         schema_registry_cluster_id: client.cluster_id().await?,
@@ -66,7 +69,22 @@ pub(crate) async fn capture(plan: &SchemasPlan, backup: &Backup) -> Result<Regis
         audited_ids: BTreeMap::new(),
     };
     gathered.spool.write(backup).await?;
+    for (&id, object) in earlier.iter().flat_map(|it| &it.audited_ids) {
+        let sum = earlier.and_then(|it| it.objects.get(object)).cloned();
+        keep_audited(&mut manifest, id, sum.unwrap_or_default());
+    }
     Ok(manifest)
+}
+
+/// Adds a schema that only its id led to, unless a version has it.
+pub(crate) fn keep_audited(manifest: &mut RegistryManifest, id: u32, sum: ObjectSum) {
+    let object = layout::audited(id);
+    let ids = manifest.id_mapping.default_context();
+    if let Entry::Vacant(vacant) = ids.entry(id.to_string()) {
+        vacant.insert(object.clone());
+        manifest.objects.insert(object.clone(), sum);
+        manifest.audited_ids.insert(id, object);
+    }
 }
 
 struct Settings {
@@ -108,7 +126,8 @@ enum Wanted {
 struct Captured {
     name: String,
     compatibility: Option<String>,
-    settings: Document,
+    /// Where they are not known yet.
+    settings: Option<Document>,
     versions: Vec<(CapturedVersion, Document)>,
 }
 
@@ -120,6 +139,18 @@ pub(crate) struct CapturedVersion {
     pub(crate) deleted: bool,
     pub(crate) schema_type: String,
     pub(crate) references: Vec<Reference>,
+}
+
+fn captured(number: u32, version: Version) -> (CapturedVersion, Document) {
+    let document = Document::new(&version);
+    let captured = CapturedVersion {
+        number,
+        id: version.id,
+        deleted: version.deleted,
+        schema_type: version.schema.schema_type,
+        references: version.schema.references,
+    };
+    (captured, document)
 }
 
 struct Asker<'a> {
@@ -146,17 +177,9 @@ impl Asker<'_> {
                 continue;
             }
             version.deleted = deleted;
-            let document = Document::new(&version);
-            let captured = CapturedVersion {
-                number,
-                id: version.id,
-                deleted,
-                schema_type: version.schema.schema_type,
-                references: version.schema.references,
-            };
-            versions.push((captured, document));
+            versions.push(captured(number, version));
         }
-        Ok(Captured { name, compatibility, settings, versions })
+        Ok(Captured { name, compatibility, settings: Some(settings), versions })
     }
 
     /// A subject's versions and whether each is soft-deleted.
@@ -189,6 +212,7 @@ impl Asker<'_> {
 /// What was read so far; the documents themselves are in the spool.
 struct Gathered<'a> {
     plan: &'a SchemasPlan,
+    backup: &'a Backup,
     spool: Spool,
     objects: BTreeMap<String, ObjectSum>,
     subjects: BTreeMap<String, Subject>,
@@ -200,9 +224,10 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    fn new(plan: &'a SchemasPlan) -> Self {
+    fn new(plan: &'a SchemasPlan, backup: &'a Backup) -> Self {
         Self {
             plan,
+            backup,
             spool: Spool::new(),
             objects: BTreeMap::new(),
             subjects: BTreeMap::new(),
@@ -212,9 +237,63 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn push(&mut self, object: String, document: &Document) -> Result<()> {
-        self.spool.push(object.clone(), document)?;
-        self.objects.insert(object, document.sum().clone());
+    /// References pull in others, which may have references themselves.
+    async fn ask(&mut self, asker: &Asker<'_>, mut wanted: BTreeMap<String, Wanted>) -> Result<()> {
+        while !wanted.is_empty() {
+            let mut round = stream::iter(wanted)
+                .map(|(name, wanted)| asker.subject(name, wanted))
+                .buffered(concurrent_subjects(&asker.plan.client));
+            while let Some(subject) = round.try_next().await? {
+                self.add(subject)?;
+            }
+            drop(round);
+            wanted = self.missing_references()?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, object: &str, document: &Document) -> Result<()> {
+        let (sum, is_new) = self.backup.place_for(object, document);
+        if is_new {
+            self.spool.push(sum.place(object).to_owned(), document)?;
+        }
+        self.objects.insert(object.to_owned(), sum);
+        Ok(())
+    }
+
+    /// Takes over what an earlier run has and this one did not find: versions that were deleted for
+    /// good count as soft-deleted ones, for a restore has to give their ids a meaning.
+    async fn keep(&mut self, earlier: &RegistryManifest) -> Result<()> {
+        for subject in &earlier.subjects {
+            let name = &subject.name;
+            let key = |version| VersionKey { subject: name.clone(), version };
+            let is_lost = |it: &&SubjectVersion| !self.versions.contains_key(&key(it.version));
+            let lost: Vec<u32> =
+                subject.versions.iter().filter(is_lost).map(|it| it.version).collect();
+            if lost.is_empty() {
+                continue;
+            }
+            let live = self.plan.client.versions(name, false).await?.unwrap_or_default();
+            let mut versions = Vec::with_capacity(lost.len());
+            for number in lost {
+                let object = layout::version(name, number);
+                let Some(sum) = earlier.objects.get(&object) else { continue };
+                let mut version: Version = self.backup.json(&object, sum).await?;
+                version.deleted = !live.contains(&number);
+                versions.push(captured(number, version));
+            }
+            let object = layout::subject(name);
+            let settings = match (self.objects.contains_key(&object), earlier.objects.get(&object))
+            {
+                (false, Some(sum)) => {
+                    Some(Document::new(&self.backup.json::<Value>(&object, sum).await?))
+                }
+                _ => None,
+            };
+            let there = self.subjects.get(name);
+            let compatibility = there.unwrap_or(subject).compatibility.clone();
+            self.add(Captured { name: name.clone(), compatibility, settings, versions })?;
+        }
         Ok(())
     }
 
@@ -224,11 +303,13 @@ impl<'a> Gathered<'a> {
             // None of its versions is of a wanted type.
             return Ok(());
         }
-        self.push(layout::subject(&name), &settings)?;
+        if let Some(settings) = settings {
+            self.push(&layout::subject(&name), &settings)?;
+        }
         for (version, document) in versions {
             let key = VersionKey { subject: name.clone(), version: version.number };
             if !self.versions.contains_key(&key) {
-                self.push(layout::version(&name, version.number), &document)?;
+                self.push(&layout::version(&name, version.number), &document)?;
                 self.versions.insert(key, version);
             }
         }

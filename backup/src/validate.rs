@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::manifest::{IdMapping, RegistryManifest, Segment, TopicFacts};
+use artifact::manifest::{Groups, IdMapping, RegistryManifest, Segment, TopicFacts, Why};
 use artifact::{Backup, SegmentReader, layout};
 use serde::Serialize;
 use serde_json::Value;
@@ -17,6 +17,9 @@ use crate::ids::IdReader;
 pub struct Validation {
     /// Everything that is wrong, one line each; none in a good backup.
     pub problems: Vec<String>,
+    /// Offsets that were deleted before they could be captured, one line each: the artefact is whole,
+    /// its source was not.
+    pub gaps: Vec<String>,
     /// JSON objects whose size and checksum were checked.
     pub objects: usize,
     /// Segments whose size was checked; with `deep` their checksums and batches too.
@@ -74,6 +77,12 @@ pub async fn validate(backup: &Backup, deep: bool) -> Result<Validation> {
             }
         }
     }
+    if let Some(sum) = &manifest.groups {
+        validation.objects += 1;
+        if let Err(why) = backup.json::<Groups>(layout::GROUPS, sum).await {
+            validation.problem(&why)?;
+        }
+    }
     for topic in &manifest.topics {
         validation.objects += 1;
         let object = layout::topic(&topic.name);
@@ -82,6 +91,12 @@ pub async fn validate(backup: &Backup, deep: bool) -> Result<Validation> {
         }
         let mut reading = Reading::new(&known);
         for partition in &topic.partitions {
+            for gap in partition.skipped.iter().filter(|it| it.why == Why::Deleted) {
+                validation.gaps.push(format!(
+                    "{}-{}: offsets {} to {} were deleted before they could be captured",
+                    topic.name, partition.partition, gap.from, gap.to
+                ));
+            }
             for segment in &partition.segments {
                 validation.segments += 1;
                 let checked = if deep {
@@ -150,14 +165,14 @@ impl<'a> Reading<'a> {
         segment: &Segment,
     ) -> artifact::Result<()> {
         let mut reader = SegmentReader::new(backup, topic, partition, segment);
-        let (mut batches, mut records) = (0, 0);
+        let mut records = 0;
         while let Some((header, bytes)) = reader.next_batch().await? {
-            batches += 1;
             records += self.batch(header, &bytes).map_err(|why| {
                 let offset = header.base_offset;
                 reader.damaged(&format_args!("the record batch at offset {offset}: {why}"))
             })?;
         }
+        let batches = reader.entries();
         if (batches, records) == (segment.batches, segment.records) {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use artifact::Backup;
 use artifact::store::Folder;
-use kafka::{Cluster, Isolation};
+use kafka::Cluster;
 use proxy::{Proxy, Rewrite};
 use testbed::Broker;
 use wire::id_map::{DEFAULT_CONTEXT, MapFile};
@@ -128,15 +128,7 @@ fn registry(world: &World) -> Result<registry::Client> {
 }
 
 fn backup_plan(source: &World) -> Result<backup::Plan> {
-    let topics = backup::TopicsPlan {
-        cluster: cluster(source)?,
-        selection: app::Selection::new(&["*".to_owned()], &[])?,
-        max_concurrent_partitions: 8.try_into()?,
-        segment_max_bytes: 100 << 20,
-        segment_max_records: None,
-        fetch_max_bytes: 4 << 20,
-        isolation: Isolation::ReadCommitted,
-    };
+    let topics = backup::TopicsPlan::all(cluster(source)?);
     let schemas = backup::SchemasPlan::all(registry(source)?);
     Ok(backup::Plan { topics: Some(topics), schemas: Some(schemas) })
 }
@@ -145,7 +137,7 @@ fn restore_plan(target: &World) -> Result<restore::Plan> {
     let topics = restore::TopicsPlan::all(cluster(target)?);
     let mut registry = restore::RegistryPlan::new(registry(target)?);
     registry.ids = restore::Ids::Rewrite;
-    Ok(restore::Plan { topics: Some(topics), registry: Some(registry) })
+    Ok(restore::Plan { topics: Some(topics), registry: Some(registry), groups: None })
 }
 
 fn map_settings(map: MapFile) -> proxy::MapSettings {

@@ -4,7 +4,10 @@
 //! before the first record is produced.
 
 pub mod generate;
+pub mod groups;
 pub mod map;
+pub mod offsets;
+mod pace;
 mod preflight;
 mod records;
 mod rename;
@@ -25,6 +28,7 @@ use wire::Tally;
 use wire::id_map::MapFile;
 use wire::rebatch::Window;
 
+pub use groups::GroupsPlan;
 pub use map::Conflict;
 pub use preflight::Failure;
 pub use rename::{Names, Rename};
@@ -40,6 +44,8 @@ pub struct Plan {
     pub registry: Option<RegistryPlan>,
     /// Where the records go.
     pub topics: Option<TopicsPlan>,
+    /// Which consumer groups are set to where they were, once the records are there.
+    pub groups: Option<GroupsPlan>,
 }
 
 /// Where the records go.
@@ -57,6 +63,13 @@ pub struct TopicsPlan {
     pub source_partitions: Option<BTreeSet<i32>>,
     /// Only records of this time.
     pub window: Window,
+    /// Only these offsets, by topic and partition of the backup; the ends are not in it.
+    pub ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
+    /// Which partition a record goes to where the target has another number of them.
+    pub partitioning: Partitioning,
+    /// How many partitions new topics get, by their names in the backup; as many as there where none
+    /// is given.
+    pub counts: BTreeMap<String, i32>,
     /// Create topics that are missing.
     pub create: bool,
     /// How many replicas new topics get; as in the backup where it is not given.
@@ -67,6 +80,8 @@ pub struct TopicsPlan {
     pub bytes_per_second: Option<NonZeroU64>,
     /// Partitions that are written at the same time.
     pub max_concurrent_partitions: NonZeroUsize,
+    /// What all copies together may hold.
+    pub max_memory_bytes: NonZeroU64,
     /// What one batch may grow to when it is decompressed.
     pub decompressed_limit: usize,
 }
@@ -81,14 +96,49 @@ impl TopicsPlan {
             partitions: BTreeMap::new(),
             source_partitions: None,
             window: Window::default(),
+            ranges: BTreeMap::new(),
+            partitioning: Partitioning::Keep,
+            counts: BTreeMap::new(),
             create: true,
             replication_factor: None,
             append: false,
             bytes_per_second: None,
             max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
+            max_memory_bytes: NonZeroU64::new(128 << 20).expect("128 MiB is not zero"),
             decompressed_limit: wire::codec::DECOMPRESSED_LIMIT,
         }
     }
+
+    /// What the copy of one partition may hold: half of it batches that the target has not
+    /// acknowledged, a quarter what was read of the store.
+    fn memory_of_one(&self) -> usize {
+        self.max_memory_bytes.get() as usize / self.max_concurrent_partitions.get()
+    }
+
+    /// Which records of a partition.
+    fn window_of(&self, topic: &str, partition: i32) -> Window {
+        let range = self.ranges.get(topic).and_then(|it| it.get(&partition));
+        let OffsetRange { start, end } = range.copied().unwrap_or_default();
+        Window { first_offset: start, end_offset: end, ..self.window }
+    }
+}
+
+/// Offsets from the first to the last but one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The first that is in it.
+    pub start: Option<i64>,
+    /// The first that is not.
+    pub end: Option<i64>,
+}
+
+/// Which partition a record goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitioning {
+    /// The one it was in, or that one's new number.
+    Keep,
+    /// Where the target has another number of partitions, the one that its key belongs to there.
+    ByKey,
 }
 
 /// What a restore did.
@@ -102,6 +152,8 @@ pub struct Restored {
     pub conflicts: Vec<Conflict>,
     /// Each topic, by name.
     pub topics: Vec<RestoredTopic>,
+    /// What consumer groups have committed now.
+    pub groups: Option<groups::Reset>,
     /// Where the id map lies, where one was written.
     pub id_map: Option<String>,
 }
@@ -138,6 +190,8 @@ pub struct Report {
     pub id_map: BTreeMap<String, BTreeMap<u32, Option<u32>>>,
     /// The topics that would be written.
     pub topics: Vec<PlannedTopic>,
+    /// The consumer groups that would be set.
+    pub groups: Vec<String>,
 }
 
 /// One topic that would be written.
@@ -265,6 +319,7 @@ pub struct Prepared<'a> {
     backup: &'a Backup,
     schemas: Option<(Schemas, Planned)>,
     topics: Option<topics::Planned>,
+    groups: Vec<String>,
     failures: Vec<String>,
 }
 
@@ -287,10 +342,24 @@ pub async fn prepare<'a>(plan: &'a Plan, backup: &'a Backup) -> Result<Prepared<
         preflight::segments(backup, &manifest, &mut failures).await;
         topics = topics::plan(plan, backup, &manifest, &mut failures).await?;
     }
+    let mut groups = Vec::new();
+    if let Some(plan) = &plan.groups {
+        let chosen = groups::chosen(plan, backup, &manifest, &mut failures).await?;
+        for (group, offsets) in &chosen {
+            let topics = topics.iter().flat_map(topics::Planned::placed_by_key);
+            for topic in topics.filter(|it| offsets.contains_key(*it)) {
+                failures.push(format!(
+                    "consumer group `{group}` can't be set: the records of topic `{topic}` go to \
+                     other partitions by their keys, where its offsets mean nothing"
+                ));
+            }
+        }
+        groups = chosen.into_keys().collect();
+    }
     if let (Some(_), Some(plan), Some((_, planned))) = (&plan.topics, &plan.registry, &schemas) {
         preflight::unchanged_ids(plan, planned, &mut failures);
     }
-    Ok(Prepared { plan, backup, schemas, topics, failures })
+    Ok(Prepared { plan, backup, schemas, topics, groups, failures })
 }
 
 impl Prepared<'_> {
@@ -317,6 +386,7 @@ impl Prepared<'_> {
         if let Some(planned) = &self.topics {
             report.topics = planned.report();
         }
+        report.groups.clone_from(&self.groups);
         report
     }
 
@@ -360,6 +430,9 @@ impl Prepared<'_> {
                 () = interrupted => return Err(Error::Interrupted),
                 topics = topics::restore(plan, planned, self.backup, &map) => topics?,
             };
+        }
+        if let Some(plan) = &self.plan.groups {
+            restored.groups = Some(groups::reset(plan, self.backup, false).await?);
         }
         Ok(restored)
     }

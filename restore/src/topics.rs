@@ -1,25 +1,29 @@
 //! Topics: which partition goes where, what is there already, and their records.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
+use app::progress::Progress;
 use artifact::manifest::{Partition, Topic, TopicFacts};
 use artifact::{Backup, Manifest, layout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use kafka::{Cluster, Created, Isolation, NewTopic, PartitionClient};
+use kafka::{Created, Isolation, NewTopic, PartitionClient};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
 use wire::{IdMap, Tally};
 
-use crate::{Error, PlannedTopic, RestoredTopic, Result, TopicsPlan, records};
+use crate::pace::Pace;
+use crate::records::{Job, Written};
+use crate::{
+    Error, Partitioning, PlannedTopic, RestoredTopic, Result, TopicsPlan, offsets, records,
+};
 
 /// What is going to be written where.
 #[derive(Debug)]
 pub(crate) struct Planned {
     topics: Vec<TopicPlan>,
     brokers: usize,
-    progress: Progress,
+    journal: Journal,
     /// An earlier run into this cluster was stopped, and this one goes on.
     resumes: bool,
 }
@@ -30,21 +34,33 @@ struct TopicPlan {
     facts: TopicFacts,
     target: String,
     exists: bool,
-    /// By their numbers in the target.
+    /// By their numbers in the target, or where records are placed by their keys, in the backup.
     partitions: BTreeMap<i32, Partition>,
+    /// How many the target has, or is to have.
+    count: i32,
+    /// Whether records are placed by their keys.
+    spreads: bool,
 }
 
 /// Beside the artefact's manifest while records are restored: where each partition of the target
 /// ended before. With it a restore that was killed knows where it was, from the target's own end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Progress {
+struct Journal {
     cluster_id: String,
     /// The settings that decide which records go where.
     settings: String,
     starts: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Configs of new topics that are set once their records are there.
+    #[serde(default)]
+    configs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Planned {
+    /// The topics whose records change their partitions, by their names in the backup.
+    pub(crate) fn placed_by_key(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().filter(|it| it.spreads).map(|it| it.topic.name.as_str())
+    }
+
     pub(crate) fn report(&self) -> Vec<PlannedTopic> {
         let each = self.topics.iter().map(|it| PlannedTopic {
             name: it.topic.name.clone(),
@@ -69,7 +85,8 @@ pub(crate) async fn plan(
     manifest: &Manifest,
     failures: &mut Vec<String>,
 ) -> Result<Option<Planned>> {
-    for name in plan.selection.exact_names() {
+    let named = plan.selection.exact_names().chain(plan.ranges.keys().map(String::as_str));
+    for name in named.chain(plan.counts.keys().map(String::as_str)) {
         if !manifest.topics.iter().any(|it| it.name == name) {
             failures.push(format!("topic `{name}` is not in the backup"));
         }
@@ -82,7 +99,8 @@ pub(crate) async fn plan(
             let second = &topic.name;
             failures.push(format!("topics `{first}` and `{second}` would both become `{target}`"));
         }
-        let facts = match backup.json(&layout::topic(&topic.name), &topic.facts).await {
+        let read = backup.json::<TopicFacts>(&layout::topic(&topic.name), &topic.facts).await;
+        let facts = match read {
             Ok(facts) => facts,
             Err(why) => {
                 failures.push(why.to_string());
@@ -91,7 +109,11 @@ pub(crate) async fn plan(
         };
         let partitions = partitions(plan, topic, failures);
         let topic = topic.clone();
-        topics.push(TopicPlan { topic, facts, target, exists: false, partitions });
+        let highest = partitions.keys().last().map_or(0, |it| it + 1);
+        let chosen = plan.counts.get(&topic.name).copied();
+        let count = chosen.unwrap_or_else(|| facts.partitions.max(highest));
+        let exists = false;
+        topics.push(TopicPlan { topic, facts, target, exists, partitions, count, spreads: false });
     }
     match survey(plan, backup, topics, failures).await {
         Err(Error::Kafka(why)) => {
@@ -132,15 +154,17 @@ async fn survey(
 ) -> Result<Planned> {
     let metadata = plan.cluster.metadata(None).await?;
     let cluster_id = metadata.cluster_id.clone().unwrap_or_default();
-    let earlier: Option<Progress> =
+    let earlier: Option<Journal> =
         backup.find_json(&layout::records_in_progress(&cluster_id)).await?;
-    let mut progress = Progress { cluster_id, settings: settings(plan), starts: BTreeMap::new() };
+    let configs = earlier.as_ref().map(|it| it.configs.clone()).unwrap_or_default();
+    let mut journal =
+        Journal { cluster_id, settings: settings(plan), starts: BTreeMap::new(), configs };
     let resumes = earlier.is_some();
-    if earlier.as_ref().is_some_and(|it| it.settings != progress.settings) {
+    if earlier.as_ref().is_some_and(|it| it.settings != journal.settings) {
         failures.push(format!(
             "a restore into this cluster was stopped, and its topic settings were others: go on with \
              those, or delete the topics and {}",
-            backup.store().place(&backup.key(&progress.object()))
+            backup.store().place(&backup.key(&journal.object()))
         ));
     }
     for topic in &mut topics {
@@ -152,21 +176,52 @@ async fn survey(
             None => topic.facts.configs.clone().unwrap_or_default(),
         };
         warn_of_retention(topic, &configs);
-        let starts = progress.starts.entry(name.clone()).or_default();
+        if let Some(found) = found {
+            topic.count = found.leaders.len() as i32;
+        }
+        topic.spreads =
+            plan.partitioning == Partitioning::ByKey && topic.count != topic.facts.partitions;
+        let numbers: Vec<i32> = if topic.spreads {
+            (0..topic.count).collect()
+        } else {
+            topic.partitions.keys().copied().collect()
+        };
+        if found.is_some() && topic.count > topic.facts.partitions && !topic.spreads {
+            tracing::warn!(
+                "topic {name} has {} partitions in the target and {} in the backup: new records of a \
+                 key may go to another partition than its old ones; `partitioning: by_key` places all \
+                 by their keys",
+                topic.count,
+                topic.facts.partitions
+            );
+        }
+        let starts = journal.starts.entry(name.clone()).or_default();
         let Some(found) = found else {
+            if let Some(highest) = numbers.last().filter(|&&it| it >= topic.count) {
+                failures.push(format!(
+                    "topic `{name}` is to have {} partitions, so there is no partition {highest}; \
+                     `partitioning: by_key` places records by their keys",
+                    topic.count
+                ));
+            }
             if !plan.create {
                 failures
                     .push(format!("topic `{name}` is not in the target (create_topics: false)"));
             }
-            starts.extend(topic.partitions.keys().map(|&it| (it, 0)));
+            starts.extend(numbers.into_iter().map(|it| (it, 0)));
+            let held = configs.into_iter().filter(|(key, value)| is_held_back(key, value));
+            let held: BTreeMap<_, _> = held.collect();
+            if !held.is_empty() {
+                journal.configs.insert(name.clone(), held);
+            }
             continue;
         };
-        for &partition in topic.partitions.keys() {
+        for partition in numbers {
             if !found.leaders.contains_key(&partition) {
                 let there = found.leaders.len();
                 failures.push(format!(
                     "topic `{name}` has {there} partitions in the target, so there is no partition \
-                     {partition}"
+                     {partition}; `partitioning: by_key` places records by their keys"
                 ));
                 continue;
             }
@@ -187,7 +242,12 @@ async fn survey(
             }
         }
     }
-    Ok(Planned { topics, brokers: metadata.brokers.len(), progress, resumes })
+    Ok(Planned { topics, brokers: metadata.brokers.len(), journal, resumes })
+}
+
+/// A broker that sets the times of new records would take from old ones theirs.
+fn is_held_back(key: &str, value: &str) -> bool {
+    key == "message.timestamp.type" && value == "LogAppendTime"
 }
 
 /// Retention counts from the records' own times, so old ones go as soon as they have come.
@@ -217,11 +277,12 @@ const WEEK_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Which records go where: a restore that goes on must decide the same.
 fn settings(plan: &TopicsPlan) -> String {
-    let (window, partitions) = (plan.window, &plan.partitions);
-    format!("{window:?} {:?} {partitions:?} {:?}", plan.names, plan.source_partitions)
+    let TopicsPlan { names, partitions, source_partitions, window, ranges, partitioning, .. } =
+        plan;
+    format!("{names:?} {partitions:?} {source_partitions:?} {window:?} {ranges:?} {partitioning:?}")
 }
 
-impl Progress {
+impl Journal {
     fn object(&self) -> String {
         layout::records_in_progress(&self.cluster_id)
     }
@@ -234,8 +295,8 @@ pub(crate) async fn restore(
     backup: &Backup,
     map: &IdMap,
 ) -> Result<Vec<RestoredTopic>> {
-    let object = planned.progress.object();
-    backup.put_json(&object, &planned.progress).await?;
+    let object = planned.journal.object();
+    backup.put_json(&object, &planned.journal).await?;
     if planned.resumes {
         tokio::time::sleep(SETTLING).await;
     }
@@ -251,41 +312,85 @@ pub(crate) async fn restore(
             undecodable: 0,
         });
     }
-    let pace = Pace::new(plan.bytes_per_second.map(std::num::NonZeroU64::get));
-    let all = planned.topics.iter().enumerate().flat_map(|(index, topic)| {
-        topic.partitions.iter().map(move |(&number, it)| (index, topic, number, it))
+    let bytes = planned.topics.iter().flat_map(segments).map(|it| it.bytes).sum();
+    let job = Job {
+        plan,
+        backup,
+        map,
+        pace: Pace::new(plan.bytes_per_second.map(NonZeroU64::get)),
+        progress: Progress::new("restored", bytes),
+    };
+    let tasks = planned.topics.iter().enumerate().flat_map(|(index, topic)| {
+        let tasks = topic.tasks(plan, &planned.journal.starts[&topic.target]);
+        tasks.into_iter().map(move |task| (index, task))
     });
-    let written: Vec<(usize, records::Written)> = stream::iter(all)
-        .map(|(index, topic, number, partition)| {
-            let (pace, start) = (&pace, planned.progress.starts[&topic.target][&number]);
+    let work = stream::iter(tasks)
+        .map(|(index, task)| {
+            let job = &job;
             async move {
-                let to = records::To { topic: &topic.target, partition: number, start };
-                let from = records::From { backup, topic: &topic.topic.name, partition };
-                let end = end(&plan.cluster, &to).await?;
-                let written = records::write(plan, from, to, end, map, pace).await?;
-                Ok::<_, Error>((index, written))
+                let written = match &task {
+                    Task::Copy(from, to) => vec![records::copy(job, *from, *to).await?],
+                    Task::Spread(from, to) => records::spread(job, from, to).await?,
+                };
+                Ok::<_, Error>((index, task, written))
             }
         })
         .buffer_unordered(plan.max_concurrent_partitions.get())
-        .try_collect()
-        .await?;
-    for (index, written) in written {
-        restored[index].records += written.records;
-        restored[index].records_before += written.before;
-        restored[index].count(&written.tally);
-        warn(&planned.topics[index].topic, &written.tally);
+        .try_collect();
+    let done: Vec<(usize, Task<'_>, Vec<Written>)> = job.progress.beside(work).await?;
+    let mut offsets = Vec::new();
+    for (index, task, written) in done {
+        for mut written in written {
+            let restored = &mut restored[index];
+            restored.records += written.records;
+            restored.records_before += written.before;
+            restored.count(&written.tally);
+            warn(&planned.topics[index].topic, &written.tally);
+            if let Task::Copy(from, to) = &task {
+                let segments = std::mem::take(&mut written.segments);
+                offsets.push(offsets::mapped(from, to, segments, written.records));
+            }
+        }
     }
+    for (topic, configs) in &planned.journal.configs {
+        plan.cluster.set_topic_configs(topic, configs).await?;
+    }
+    offsets::write(backup, &planned.journal.cluster_id, offsets).await?;
     backup.store().delete(&backup.key(&object)).await.map_err(artifact::Error::from)?;
     Ok(restored)
 }
 
+/// What is done by one worker.
+enum Task<'a> {
+    /// One partition into another.
+    Copy(records::From<'a>, records::To<'a>),
+    /// All partitions of a topic into all of another.
+    Spread(Vec<records::From<'a>>, Vec<records::To<'a>>),
+}
+
+impl TopicPlan {
+    fn tasks<'a>(&'a self, plan: &TopicsPlan, starts: &'a BTreeMap<i32, i64>) -> Vec<Task<'a>> {
+        let from = |partition: &'a Partition| records::From {
+            topic: &self.topic.name,
+            partition,
+            window: plan.window_of(&self.topic.name, partition.partition),
+        };
+        let to = |(&partition, &start): (&i32, &i64)| records::To {
+            topic: &self.target,
+            partition,
+            start,
+        };
+        if self.spreads {
+            let from = self.partitions.values().map(from).collect();
+            return vec![Task::Spread(from, starts.iter().map(to).collect())];
+        }
+        let each = self.partitions.iter();
+        each.map(|(number, it)| Task::Copy(from(it), to((number, &starts[number])))).collect()
+    }
+}
+
 /// What a killed restore had sent may still arrive; its ends are looked at after this.
 const SETTLING: Duration = Duration::from_secs(2);
-
-async fn end(cluster: &Cluster, to: &records::To<'_>) -> Result<i64> {
-    let mut client = PartitionClient::new(cluster.clone(), to.topic, to.partition);
-    Ok(client.offsets(Isolation::ReadUncommitted).await?.1)
-}
 
 async fn create(plan: &TopicsPlan, topic: &TopicPlan, brokers: usize) -> Result<bool> {
     let most = i16::try_from(brokers).unwrap_or(i16::MAX);
@@ -297,12 +402,12 @@ async fn create(plan: &TopicsPlan, topic: &TopicPlan, brokers: usize) -> Result<
             topic.target
         );
     }
-    let highest = topic.partitions.keys().last().map_or(0, |it| it + 1);
+    let configs = facts.configs.clone().unwrap_or_default().into_iter();
     let new = NewTopic {
         name: topic.target.clone(),
-        partitions: facts.partitions.max(highest),
+        partitions: topic.count,
         replication_factor: wanted.min(most),
-        configs: facts.configs.clone().unwrap_or_default(),
+        configs: configs.filter(|(key, value)| !is_held_back(key, value)).collect(),
     };
     Ok(plan.cluster.create_topic(&new).await? == Created::New)
 }
@@ -323,28 +428,5 @@ fn warn(topic: &Topic, tally: &Tally) {
             topic.name,
             tally.undecodable
         );
-    }
-}
-
-/// Lets bytes go no faster than a rate, over all partitions.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    rate: Option<u64>,
-    /// When the bytes that went have been paid for.
-    paid: Mutex<Instant>,
-}
-
-impl Pace {
-    fn new(rate: Option<u64>) -> Self {
-        Self { rate, paid: Mutex::new(Instant::now()) }
-    }
-
-    pub(crate) async fn wait(&self, bytes: usize) {
-        let Some(rate) = self.rate else { return };
-        let mut paid = self.paid.lock().await;
-        let start = (*paid).max(Instant::now());
-        *paid = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
-        drop(paid);
-        sleep_until(start).await;
     }
 }

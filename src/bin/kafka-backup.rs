@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use app::logging;
+use backup::Shard;
 use clap::{Parser, Subcommand};
 use kafka_backup::commands::restore::How;
 use kafka_backup::commands::{self, Format};
@@ -36,6 +37,16 @@ enum Command {
         /// Leave the topics out; no Kafka cluster is needed
         #[arg(long)]
         schemas_only: bool,
+        /// Capture only this machine's partitions, such as 0/3, 1/3 and 2/3 for three; `finalize`
+        /// joins them
+        #[arg(long, value_name = "INDEX/COUNT", value_parser = commands::backup::shard)]
+        shard: Option<Shard>,
+    },
+    /// Join what the shards of a backup have captured
+    Finalize {
+        /// The settings file of the backup
+        #[arg(long)]
+        config: PathBuf,
     },
     /// Restore an artefact: schemas, id map, records
     Restore {
@@ -99,6 +110,11 @@ enum Command {
         #[arg(long)]
         deep: bool,
     },
+    /// Look at, set and set back what consumer groups have committed
+    Offsets {
+        #[command(subcommand)]
+        command: OffsetsCommand,
+    },
     /// Work with settings files
     Config {
         #[command(subcommand)]
@@ -139,6 +155,46 @@ enum MapCommand {
 }
 
 #[derive(Subcommand)]
+enum OffsetsCommand {
+    /// Write down what groups have committed, and where the topics end
+    Snapshot {
+        /// A settings file: its `source`, or its `target` where it has no source
+        #[arg(long)]
+        config: PathBuf,
+        /// Only these groups, as globs; all without
+        #[arg(long)]
+        group: Vec<String>,
+        /// Write it here
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Set groups of the target to where they were in the source
+    Reset {
+        /// The settings file of the restore
+        #[arg(long)]
+        config: PathBuf,
+        /// Only these groups, as globs; without, those that the file names, or all
+        #[arg(long)]
+        group: Vec<String>,
+        /// Only show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Set groups of the target back to what they had before the last reset
+    Rollback {
+        /// The settings file of the restore
+        #[arg(long)]
+        config: PathBuf,
+        /// To what this file of `offsets snapshot` says
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// Only show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Read a settings file as a run would and show what it means, without secrets
     Check {
@@ -154,9 +210,11 @@ async fn main() -> ExitCode {
     let format = arguments.format;
     logging::start(arguments.log_format.into(), "info");
     exit::report(match arguments.command {
-        Command::Backup { config, schemas_only } => {
-            commands::backup::run(&config, schemas_only, format).await
+        Command::Backup { config, schemas_only, shard } => {
+            let how = commands::backup::How { schemas_only, shard };
+            commands::backup::run(&config, how, format).await
         }
+        Command::Finalize { config } => commands::backup::finalize(&config, format).await,
         Command::Restore { config, dry_run, yes } => {
             commands::restore::run(&config, How { dry_run, yes }, format).await
         }
@@ -180,6 +238,17 @@ async fn main() -> ExitCode {
         Command::Validate { path, backup_id, deep } => {
             commands::validate::run(&path, &backup_id, deep, format).await
         }
+        Command::Offsets { command } => match command {
+            OffsetsCommand::Snapshot { config, group, output } => {
+                commands::offsets::snapshot(&config, &group, output.as_deref()).await
+            }
+            OffsetsCommand::Reset { config, group, dry_run } => {
+                commands::offsets::reset(&config, &group, dry_run, format).await
+            }
+            OffsetsCommand::Rollback { config, from, dry_run } => {
+                commands::offsets::rollback(&config, from.as_deref(), dry_run, format).await
+            }
+        },
         Command::Config { command: ConfigCommand::Check { config } } => {
             commands::config::check(&config)
         }

@@ -1,6 +1,6 @@
 //! `kafka-backup describe`
 
-use artifact::manifest::RegistryManifest;
+use artifact::manifest::{Groups, RegistryManifest, Why};
 use artifact::{Backup, Manifest, layout};
 use serde::Serialize;
 
@@ -23,8 +23,11 @@ pub struct Description {
     place: String,
     started_at: String,
     finished_at: String,
+    runs: u32,
     cluster_id: Option<String>,
     topics: Vec<Topic>,
+    /// Consumer groups with offsets in these topics; none where the cluster does not list them.
+    groups: Option<Vec<String>>,
     schema_registry: SchemaRegistry,
 }
 
@@ -34,6 +37,27 @@ struct Topic {
     partitions: usize,
     records: u64,
     bytes: u64,
+    /// Offsets that were deleted before they could be captured.
+    gaps: Vec<Gap>,
+    /// Offsets of aborted transactions, left out.
+    aborted: u64,
+}
+
+/// Offsets from one to another, both in it.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    partition: i32,
+    from: i64,
+    to: i64,
+}
+
+/// The gaps of a topic.
+pub fn gaps(topic: &artifact::manifest::Topic) -> impl Iterator<Item = Gap> {
+    topic.partitions.iter().flat_map(|it| {
+        let partition = it.partition;
+        let deleted = it.skipped.iter().filter(|it| it.why == Why::Deleted);
+        deleted.map(move |it| Gap { partition, from: it.from, to: it.to })
+    })
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -77,13 +101,24 @@ impl Description {
             partitions: it.partitions.len(),
             records: it.records(),
             bytes: it.bytes(),
+            gaps: gaps(it).collect(),
+            aborted: it.skipped(Why::Aborted),
         });
+        let groups = match &manifest.groups {
+            Some(sum) => {
+                let groups: Groups = backup.json(layout::GROUPS, sum).await?;
+                Some(groups.groups.into_keys().collect())
+            }
+            None => None,
+        };
         Ok(Self {
             place: backup.place(),
             topics: topics.collect(),
             backup_id: manifest.backup_id,
             started_at: manifest.started_at,
             finished_at: manifest.finished_at,
+            runs: manifest.runs,
+            groups,
             cluster_id: manifest.cluster_id,
             schema_registry,
         })
@@ -95,13 +130,26 @@ impl Description {
             return print_json(self);
         }
         println!("backup {} in {}", self.backup_id, self.place);
-        println!("  started {}, finished {}", self.started_at, self.finished_at);
+        let runs = if self.runs == 1 { String::new() } else { format!(" by run {}", self.runs) };
+        println!("  started {}, finished {}{runs}", self.started_at, self.finished_at);
         let (records, bytes) =
             self.topics.iter().fold((0, 0), |sum, it| (sum.0 + it.records, sum.1 + it.bytes));
         println!("topics: {}, records: {records}, {}", self.topics.len(), size(bytes));
         for it in &self.topics {
             let (name, partitions, records) = (&it.name, it.partitions, it.records);
             println!("  {name}: {partitions} partitions, {records} records, {}", size(it.bytes));
+            for Gap { partition, from, to } in &it.gaps {
+                println!("    GAP {name}-{partition}: offsets {from} to {to} were deleted before");
+            }
+            if it.aborted > 0 {
+                println!("    {} offsets of aborted transactions are left out", it.aborted);
+            }
+        }
+        if let Some(groups) = &self.groups {
+            println!("consumer groups: {}", groups.len());
+            for group in groups {
+                println!("  {group}");
+            }
         }
         let registry = &self.schema_registry;
         if !registry.enabled {

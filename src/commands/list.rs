@@ -56,10 +56,10 @@ async fn list(path: &str) -> Result<Vec<Listed>, Failure> {
         };
         match Backup::new(store.clone(), &it.backup_id).manifest().await {
             Ok(manifest) => {
-                it.finished_at = Some(manifest.finished_at);
                 it.topics = manifest.topics.len();
-                it.records = manifest.topics.iter().map(artifact::manifest::Topic::records).sum();
-                it.bytes = manifest.topics.iter().map(artifact::manifest::Topic::bytes).sum();
+                it.records = manifest.records();
+                it.bytes = manifest.bytes();
+                it.finished_at = Some(manifest.finished_at);
                 it.schemas = manifest.schema_registry.map_or(0, |it| it.schemas_count);
             }
             Err(Error::Unfinished { .. }) => it.state = "unfinished",

@@ -1,20 +1,21 @@
 //! `kafka-backup restore`
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ::restore::{
-    Compatibility, Ids, Names, Outcome, Plan, RegistryPlan, Removal, Rename, Report, Restored,
-    Strategy, TopicsPlan,
+    Compatibility, GroupsPlan, Ids, Names, OffsetRange, Outcome, Partitioning, Plan, RegistryPlan,
+    Removal, Rename, Report, Restored, Strategy, TopicsPlan,
 };
-use app::{Selection, SettingsError, shutdown};
+use app::{Selection, SettingsError};
 use artifact::Backup;
 use wire::rebatch::Window;
 
-use super::{Format, print_json};
+use super::{Format, asked_to_stop, offsets, print_json};
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::job::{IntoNonEmpty, Job, Mode, Restore, Target, Time};
+use crate::settings::job::{self as settings, IntoNonEmpty, Job, Mode, Restore, Target, Time};
 use crate::settings::registry::{SchemaRegistry, SetCompatibility, Strategy as Settings};
 
 /// How a restore is run.
@@ -47,14 +48,7 @@ pub async fn run(file: &Path, how: How, format: Format) -> Result<(), Failure> {
     if report.failures.is_empty() && !report.removals.is_empty() && !how.yes {
         confirm(&report.removals)?;
     }
-    let interrupted = async {
-        match shutdown::asked().await {
-            Ok(signal) => tracing::warn!("{signal}: stopping"),
-            // Without signals there is only the end of the work to wait for.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let restored = prepared.run(interrupted).await?;
+    let restored = prepared.run(asked_to_stop()).await?;
     match format {
         Format::Json => print_json(&restored),
         Format::Text => print(&restored),
@@ -92,7 +86,35 @@ async fn plan(file: &Path, job: &Job) -> Result<Plan, Failure> {
         None => None,
         Some(settings) => Some(registry_plan(file, settings).await?),
     };
-    Ok(Plan { registry, topics })
+    let groups = match &job.target {
+        Some(target) if job.restore.resets_groups() => {
+            Some(groups_plan(file, target, &job.restore, &[])?)
+        }
+        _ => None,
+    };
+    Ok(Plan { registry, topics, groups })
+}
+
+/// The groups that are named, by the command or in the file.
+pub(super) fn groups_plan(
+    file: &Path,
+    target: &Target,
+    restore: &Restore,
+    named: &[String],
+) -> Result<GroupsPlan, Failure> {
+    let all = ["*".to_owned()];
+    let selection = match (named, &restore.consumer_groups[..]) {
+        ([], []) => Selection::new(&all, &[]),
+        ([], _) if restore.auto_consumer_groups => Selection::new(&all, &[]),
+        ([], in_file) => Selection::new(in_file, &[]),
+        (named, _) => Selection::new(named, &[]),
+    };
+    let wrong = |why| SettingsError::new(file, format!("restore.consumer_groups: {why}"));
+    Ok(GroupsPlan {
+        cluster: open::cluster(file, "target", &target.bootstrap_servers, &target.security)?,
+        selection: selection.map_err(wrong)?,
+        decompressed_limit: restore.max_decompressed_bytes,
+    })
 }
 
 fn topics_plan(file: &Path, target: &Target, restore: &Restore) -> Result<TopicsPlan, Failure> {
@@ -102,6 +124,7 @@ fn topics_plan(file: &Path, target: &Target, restore: &Restore) -> Result<Topics
     let time = |key: &str, time: Option<&Time>| {
         time.map(Time::millis).transpose().map_err(|why| wrong(format!("restore.{key}: {why}")))
     };
+    let counts = restore.topic_partitions.iter();
     let names = Names::new("topic_mapping", restore.topic_mapping.clone());
     Ok(TopicsPlan {
         cluster: open::cluster(file, "target", &target.bootstrap_servers, &target.security)?,
@@ -112,7 +135,15 @@ fn topics_plan(file: &Path, target: &Target, restore: &Restore) -> Result<Topics
         window: Window {
             start: time("time_window_start", restore.time_window_start.as_ref())?,
             end: time("time_window_end", restore.time_window_end.as_ref())?,
+            ..Window::default()
         },
+        ranges: restore.offset_ranges.iter().map(ranges).collect(),
+        partitioning: match restore.partitioning {
+            settings::Partitioning::Keep => Partitioning::Keep,
+            settings::Partitioning::ByKey => Partitioning::ByKey,
+        },
+        counts: counts.map(|(name, count)| (name.clone(), i32::from(count.get()))).collect(),
+        max_memory_bytes: restore.max_memory_bytes,
         create: restore.create_topics,
         // -1 is Kafka's word for a broker's own default.
         replication_factor: restore.default_replication_factor.filter(|&it| it > 0),
@@ -121,6 +152,14 @@ fn topics_plan(file: &Path, target: &Target, restore: &Restore) -> Result<Topics
         max_concurrent_partitions: restore.max_concurrent_partitions,
         decompressed_limit: restore.max_decompressed_bytes,
     })
+}
+
+fn ranges(
+    (topic, partitions): (&String, &BTreeMap<i32, settings::OffsetRange>),
+) -> (String, BTreeMap<i32, OffsetRange>) {
+    let range = |it: &settings::OffsetRange| OffsetRange { start: it.start, end: it.end };
+    let ranges = partitions.iter().map(|(&partition, it)| (partition, range(it)));
+    (topic.clone(), ranges.collect())
 }
 
 /// The plan of the `schema_registry` section, for a restore and for what verifies it.
@@ -203,6 +242,9 @@ fn print_report(report: &Report) {
         let name = if it.create { format!("{name} (new)") } else { name };
         println!("  {name}: {partitions} partitions, {records} records, {}", super::size(it.bytes));
     }
+    if !report.groups.is_empty() {
+        println!("consumer groups that are set to where they were: {}", report.groups.join(", "));
+    }
     for failure in &report.failures {
         println!("FAILED {failure}");
     }
@@ -249,6 +291,9 @@ fn print(restored: &Restored) {
                 );
             }
         }
+    }
+    if let Some(groups) = &restored.groups {
+        offsets::print_reset(groups);
     }
     if let Some(place) = &restored.id_map {
         println!("id map: {place}");

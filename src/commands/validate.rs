@@ -31,6 +31,9 @@ fn print(validation: &Validation) {
             print_ids(side, ids);
         }
     }
+    for gap in &validation.gaps {
+        println!("GAP {gap}");
+    }
     for problem in &validation.problems {
         println!("PROBLEM {problem}");
     }

@@ -1,7 +1,7 @@
 //! `backup.yaml` and `restore.yaml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use app::{Secret, SettingsError};
@@ -41,6 +41,9 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Accepted::is_absent")]
     pub metrics: Accepted,
 }
+
+/// Less would make every answer of a broker a single batch.
+const LEAST_MEMORY: u64 = 16 << 20;
 
 /// What the file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,8 +213,12 @@ pub struct Backup {
     /// A segment ends after the batch that reaches this many records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segment_max_records: Option<NonZeroU64>,
-    /// Go on after the end that the partitions had: not there yet.
+    /// Go on after the end that the partitions had, until told to stop.
     pub continuous: bool,
+    /// In a continuous backup, the seconds until what is new is captured: what may be lost at most.
+    pub segment_max_age_secs: u64,
+    /// What all copies together may hold in memory, bytes.
+    pub max_memory_bytes: NonZeroU64,
     /// Stop at the end that the partitions had: what a snapshot does.
     pub stop_at_current_offsets: bool,
     /// Of OSO kafka-backup; see `settings::peer`.
@@ -229,9 +236,6 @@ pub struct Backup {
     /// Of OSO kafka-backup; see `settings::peer`.
     #[serde(default, skip_serializing_if = "Accepted::is_absent")]
     pub checkpoint_interval_secs: Accepted,
-    /// Of OSO kafka-backup; see `settings::peer`.
-    #[serde(default, skip_serializing_if = "Accepted::is_absent")]
-    pub segment_max_age_secs: Accepted,
 }
 
 /// Which records of transactions are captured.
@@ -253,13 +257,14 @@ impl Default for Backup {
             isolation: Isolation::ReadCommitted,
             segment_max_records: None,
             continuous: false,
+            segment_max_age_secs: 60,
+            max_memory_bytes: NonZeroU64::new(128 << 20).expect("128 MiB is not zero"),
             stop_at_current_offsets: true,
             compression: Accepted::default(),
             include_offset_headers: Accepted::default(),
             source_cluster_id: Accepted::default(),
             poll_interval_ms: Accepted::default(),
             checkpoint_interval_secs: Accepted::default(),
-            segment_max_age_secs: Accepted::default(),
         }
     }
 }
@@ -283,6 +288,12 @@ pub struct Restore {
     /// Only records before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_window_end: Option<Time>,
+    /// Only these offsets, by topic and partition of the backup.
+    pub offset_ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
+    /// Which partition a record goes to where the target has another number of them.
+    pub partitioning: Partitioning,
+    /// How many partitions new topics get, by their names in the backup; as many as there without.
+    pub topic_partitions: BTreeMap<String, NonZeroU16>,
     /// Create topics that are missing.
     pub create_topics: bool,
     /// How many replicas new topics get; as in the backup where it is not given, or -1.
@@ -295,19 +306,21 @@ pub struct Restore {
     pub rate_limit: Option<NonZeroU64>,
     /// Partitions that are written at the same time.
     pub max_concurrent_partitions: NonZeroUsize,
+    /// What all copies together may hold in memory, bytes.
+    pub max_memory_bytes: NonZeroU64,
     /// What one batch may grow to when it is decompressed, bytes.
     #[serde(rename = "max.decompressed.message.bytes")]
     pub max_decompressed_bytes: usize,
     /// A header with the source's offset: not there yet.
     pub include_original_offset_header: bool,
-    /// What to do with consumer groups: only `skip` yet.
+    /// How OSO kafka-backup finds offsets; here the offset map tells them, and only `skip` counts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub consumer_group_strategy: Option<String>,
-    /// Which groups: not there yet.
+    pub consumer_group_strategy: Option<GroupStrategy>,
+    /// Which groups, as globs or regular expressions after a `~`; all where none is named.
     pub consumer_groups: Vec<String>,
-    /// Set groups to where they were: not there yet.
+    /// Set consumer groups to where they were, once the records are there.
     pub reset_consumer_offsets: bool,
-    /// All groups: not there yet.
+    /// All groups, whatever `consumer_groups` names.
     pub auto_consumer_groups: bool,
     /// Of OSO kafka-backup; see `settings::peer`.
     #[serde(default, skip_serializing_if = "Accepted::is_absent")]
@@ -335,11 +348,15 @@ impl Default for Restore {
             source_partitions: None,
             time_window_start: None,
             time_window_end: None,
+            offset_ranges: BTreeMap::new(),
+            partitioning: Partitioning::Keep,
+            topic_partitions: BTreeMap::new(),
             create_topics: true,
             default_replication_factor: None,
             into_non_empty: IntoNonEmpty::Refuse,
             rate_limit: None,
             max_concurrent_partitions: NonZeroUsize::new(4).expect("4 is not zero"),
+            max_memory_bytes: NonZeroU64::new(128 << 20).expect("128 MiB is not zero"),
             max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
             include_original_offset_header: false,
             consumer_group_strategy: None,
@@ -353,6 +370,47 @@ impl Default for Restore {
             checkpoint_interval_secs: Accepted::default(),
         }
     }
+}
+
+impl Restore {
+    /// Whether consumer groups are to be set.
+    pub fn resets_groups(&self) -> bool {
+        self.reset_consumer_offsets && self.consumer_group_strategy != Some(GroupStrategy::Skip)
+    }
+}
+
+/// Offsets from the first to the last but one.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OffsetRange {
+    /// The first that is restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<i64>,
+    /// The first that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<i64>,
+}
+
+/// Which partition a record goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioning {
+    /// The one it was in, or that one's new number.
+    Keep,
+    /// Where the number of partitions differs, the one that its key belongs to (murmur2).
+    ByKey,
+}
+
+/// The strategies of OSO kafka-backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "OSO kafka-backup's own names")]
+pub enum GroupStrategy {
+    Skip,
+    HeaderBased,
+    TimestampBased,
+    ClusterScan,
+    Manual,
 }
 
 /// What to do with topics that hold records already.
@@ -402,11 +460,17 @@ pub struct Enterprise {
 impl Job {
     /// Reads the file and makes sure that it is for this command.
     pub fn load(file: &Path, mode: Mode) -> Result<Self, SettingsError> {
-        let job: Self = app::settings::load(file)?;
+        let job = Self::load_any(file)?;
         if job.mode != mode {
             let why = format!("`mode: {:?}` is not what this command does", job.mode);
             return Err(SettingsError::new(file, why.to_lowercase()));
         }
+        Ok(job)
+    }
+
+    /// Reads the file, whatever it is for.
+    pub fn load_any(file: &Path) -> Result<Self, SettingsError> {
+        let job: Self = app::settings::load(file)?;
         job.check(file)?;
         Ok(job)
     }
@@ -437,6 +501,20 @@ impl Job {
         }
         if matches!(self.storage.backend, Backend::Azure | Backend::Gcs) {
             return fail("storage: there are filesystem and s3; azure and gcs are not there yet");
+        }
+        let restore = &self.restore;
+        if restore.partitioning == Partitioning::ByKey && !restore.partition_mapping.is_empty() {
+            return fail(
+                "restore: `partition_mapping` names partitions and `partitioning: by_key` looks for \
+                 them; choose one",
+            );
+        }
+        if self.mode == Mode::Restore && restore.resets_groups() && self.target.is_none() {
+            return fail("restore.reset_consumer_offsets needs a `target`");
+        }
+        let memory = self.backup.max_memory_bytes.min(restore.max_memory_bytes).get();
+        if memory < LEAST_MEMORY {
+            return fail("`max_memory_bytes` must be 16 MiB (16777216) at least");
         }
         for (key, why) in self.without_meaning() {
             tracing::warn!("`{key}` has no meaning here: {why}");

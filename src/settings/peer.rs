@@ -52,19 +52,22 @@ impl Job {
             ("backup.compression", Some(&backup.compression), RAW),
             ("backup.include_offset_headers", Some(&backup.include_offset_headers), offsets),
             ("backup.source_cluster_id", Some(&backup.source_cluster_id), "the cluster is asked"),
-            ("backup.poll_interval_ms", Some(&backup.poll_interval_ms), "a snapshot has an end"),
-            ("backup.checkpoint_interval_secs", Some(&backup.checkpoint_interval_secs), STORE),
             (
-                "backup.segment_max_age_secs",
-                Some(&backup.segment_max_age_secs),
-                "a snapshot's segments are finished when it is",
+                "backup.poll_interval_ms",
+                Some(&backup.poll_interval_ms),
+                "a continuous backup looks again after segment_max_age_secs",
             ),
+            ("backup.checkpoint_interval_secs", Some(&backup.checkpoint_interval_secs), STORE),
             ("offset_storage", Some(&self.offset_storage), STORE),
             ("metrics", Some(&self.metrics), "jobs print what they did, and have no port yet"),
             ("restore.produce_batch_size", Some(&restore.produce_batch_size), RAW),
             ("restore.checkpoint_state", Some(&restore.checkpoint_state), STORE),
             ("restore.checkpoint_interval_secs", Some(&restore.checkpoint_interval_secs), STORE),
-            ("restore.offset_report", Some(&restore.offset_report), "there is no such report yet"),
+            (
+                "restore.offset_report",
+                Some(&restore.offset_report),
+                "it is offset-map.json in the backup",
+            ),
         ];
         let given = all.into_iter().filter(|(_, it, _)| it.is_some_and(Accepted::is_given));
         given.map(|(key, _, why)| (key, why)).collect()
@@ -73,14 +76,8 @@ impl Job {
     /// A key that asks for what is not there yet: ignoring it would restore or back up less than the
     /// user believes.
     pub(super) fn not_there_yet(&self) -> Option<&'static str> {
-        let strategy = self.restore.consumer_group_strategy.as_deref();
         let asked = [
-            ("backup.continuous", self.backup.continuous),
             ("restore.include_original_offset_header", self.restore.include_original_offset_header),
-            ("restore.reset_consumer_offsets", self.restore.reset_consumer_offsets),
-            ("restore.auto_consumer_groups", self.restore.auto_consumer_groups),
-            ("restore.consumer_groups", !self.restore.consumer_groups.is_empty()),
-            ("restore.consumer_group_strategy", strategy.is_some_and(|it| it != "skip")),
             (
                 "restore.rate_limit_records_per_sec",
                 self.restore.rate_limit_records_per_sec.is_given(),

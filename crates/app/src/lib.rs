@@ -1,9 +1,10 @@
-//! What both binaries share as processes: settings from YAML and the patterns in them, logging, the
-//! admin port, shutdown.
+//! What both binaries share as processes: settings from YAML and the patterns in them, logging,
+//! progress, the admin port, shutdown.
 
 pub mod admin;
 pub mod logging;
 mod patterns;
+pub mod progress;
 pub mod settings;
 pub mod shutdown;
 

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -5,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{FORMAT_VERSION, Manifest, ObjectSum, Segment};
+use crate::manifest::{FORMAT_VERSION, Manifest, ObjectSum, RegistryManifest, Segment};
 use crate::store::{Store, StoreError};
 use crate::{Error, Result, escape, layout};
 
@@ -14,12 +15,46 @@ use crate::{Error, Result, escape, layout};
 pub struct Backup {
     store: Arc<dyn Store>,
     id: String,
+    /// The JSON objects that its manifest lists, by their usual places.
+    listed: Arc<BTreeMap<String, ObjectSum>>,
 }
 
 impl Backup {
     /// Names a backup; nothing is read or written.
     pub fn new(store: Arc<dyn Store>, id: &str) -> Self {
-        Self { store, id: id.to_owned() }
+        Self { store, id: id.to_owned(), listed: Arc::default() }
+    }
+
+    /// The same backup, to be added to: what its manifest lists stays as it is until the next
+    /// manifest takes its place.
+    ///
+    /// # Errors
+    ///
+    /// Where the registry's manifest can't be read.
+    pub async fn continued(&self, manifest: &Manifest) -> Result<Self> {
+        let mut listed = BTreeMap::new();
+        for topic in &manifest.topics {
+            listed.insert(layout::topic(&topic.name), topic.facts.clone());
+        }
+        listed.extend(manifest.groups.clone().map(|it| (layout::GROUPS.to_owned(), it)));
+        if let Some(part) = &manifest.schema_registry {
+            let registry: RegistryManifest =
+                self.json(layout::REGISTRY_MANIFEST, &part.manifest).await?;
+            listed.extend(registry.objects);
+            listed.insert(layout::REGISTRY_MANIFEST.to_owned(), part.manifest.clone());
+        }
+        Ok(Self { listed: Arc::new(listed), ..self.clone() })
+    }
+
+    /// Deletes what the manifest before `self` was continued listed and `now` does not.
+    pub async fn drop_superseded(&self, now: &Self) -> Result<()> {
+        let places = |of: &Self| -> BTreeSet<String> {
+            of.listed.iter().map(|(usual, sum)| sum.place(usual).to_owned()).collect()
+        };
+        for place in places(self).difference(&places(now)) {
+            self.store.delete(&self.key(place)).await?;
+        }
+        Ok(())
     }
 
     /// Its id.
@@ -42,12 +77,13 @@ impl Backup {
         format!("{}/{object}", self.id)
     }
 
-    /// Makes sure that a new backup may be written here.
-    pub async fn check_not_complete(&self) -> Result<()> {
-        if self.store.size(&self.key(layout::MANIFEST)).await?.is_none() {
-            return Ok(());
+    /// Reads `manifest.json`, where there is one.
+    pub async fn find_manifest(&self) -> Result<Option<Manifest>> {
+        match self.manifest().await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(Error::NoBackup { .. } | Error::Unfinished { .. }) => Ok(None),
+            Err(why) => Err(why),
         }
-        Err(Error::Complete { backup_id: self.id.clone(), place: self.place() })
     }
 
     /// Reads `manifest.json`.
@@ -86,11 +122,27 @@ impl Backup {
         Ok(())
     }
 
-    /// Writes a JSON object and gives what a manifest says of it.
+    /// Writes a JSON object, unless it is there as it is, and gives what a manifest says of it.
     pub async fn put_json(&self, object: &str, value: &impl Serialize) -> Result<ObjectSum> {
         let document = Document::new(value);
-        self.put(object, document.bytes.into()).await?;
-        Ok(document.sum)
+        let (sum, is_new) = self.place_for(object, &document);
+        if is_new {
+            self.put(sum.place(object), document.bytes.into()).await?;
+        }
+        Ok(sum)
+    }
+
+    /// Where a JSON object has to be written, and whether it has to be at all.
+    pub fn place_for(&self, object: &str, document: &Document) -> (ObjectSum, bool) {
+        let mut sum = document.sum.clone();
+        match self.listed.get(object) {
+            Some(listed) if listed.sha256 == sum.sha256 => (listed.clone(), false),
+            Some(_) => {
+                sum.object = Some(layout::changed(object, &sum.sha256));
+                (sum, true)
+            }
+            None => (sum, true),
+        }
     }
 
     /// Writes an object.
@@ -126,7 +178,7 @@ impl Backup {
 
     /// Reads a JSON object and checks it against what its manifest says.
     pub async fn json<T: DeserializeOwned>(&self, object: &str, sum: &ObjectSum) -> Result<T> {
-        let key = self.key(object);
+        let key = self.key(sum.place(object));
         let place = self.store.place(&key);
         let bytes = match self.store.get(&key).await {
             Err(StoreError::NotFound { .. }) => {
@@ -157,19 +209,14 @@ impl Document {
     pub fn new(value: &impl Serialize) -> Self {
         let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
         bytes.push(b'\n');
-        let sum =
-            ObjectSum { bytes: bytes.len() as u64, sha256: escape::hex(&Sha256::digest(&bytes)) };
+        let sha256 = escape::hex(&Sha256::digest(&bytes));
+        let sum = ObjectSum { bytes: bytes.len() as u64, sha256, object: None };
         Self { bytes, sum }
     }
 
     /// What is written.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// What a manifest says of it.
-    pub fn sum(&self) -> &ObjectSum {
-        &self.sum
     }
 }
 

@@ -8,11 +8,13 @@ pub mod escape;
 pub mod layout;
 pub mod manifest;
 mod segment;
+mod segments;
 pub mod store;
 
 pub use backup::{Backup, Document};
 pub use manifest::Manifest;
 pub use segment::{SegmentReader, SegmentWriter};
+pub use segments::{Found, Segments};
 pub use store::{Store, StoreError};
 
 /// Why an artefact can't be written or read.
@@ -41,14 +43,6 @@ pub enum Error {
     )]
     Unfinished {
         /// The id asked for.
-        backup_id: String,
-        /// Where it lies.
-        place: String,
-    },
-    /// It is there already and complete.
-    #[error("backup `{backup_id}` at {place} is complete already; choose another backup_id")]
-    Complete {
-        /// Its id.
         backup_id: String,
         /// Where it lies.
         place: String,

@@ -1,9 +1,10 @@
 //! The JSON documents of an artefact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use wire::rebatch::Window;
 
 /// The format that this program writes; it reads this and earlier ones.
 pub const FORMAT_VERSION: u32 = 1;
@@ -19,14 +20,68 @@ pub struct Manifest {
     pub tool_version: String,
     /// When the backup began, RFC 3339.
     pub started_at: String,
-    /// When it was complete, RFC 3339.
+    /// When it was complete, RFC 3339; of several runs the last.
     pub finished_at: String,
+    /// How many runs have added to it.
+    #[serde(default = "one")]
+    pub runs: u32,
     /// `cluster.id` of the source cluster, where it has one.
     pub cluster_id: Option<String>,
     /// The topics, by name.
     pub topics: Vec<Topic>,
+    /// `groups.json`, where the cluster lists its groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<ObjectSum>,
     /// The registry, where one was captured.
     pub schema_registry: Option<RegistryPart>,
+}
+
+impl Manifest {
+    /// Records of all topics.
+    pub fn records(&self) -> u64 {
+        self.topics.iter().map(Topic::records).sum()
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.topics.iter().map(Topic::bytes).sum()
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// `parts/{index}-of-{count}.json`: what one of several machines has captured. Joined into
+/// `manifest.json`, and gone then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Part {
+    /// Counts the machines from zero.
+    pub index: u32,
+    /// How many machines.
+    pub count: u32,
+    /// Which run of the backup it belongs to, from 1.
+    pub run: u32,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// `cluster.id` of the source cluster, where it has one.
+    pub cluster_id: Option<String>,
+    /// The topics, each with the partitions of this machine.
+    pub topics: Vec<Topic>,
+    /// Their facts, by name.
+    pub facts: BTreeMap<String, TopicFacts>,
+    /// The schema ids in the records that were captured, by topic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, SeenIds>,
+}
+
+/// Schema ids in a topic's records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenIds {
+    /// In keys.
+    pub keys: BTreeSet<u32>,
+    /// In values.
+    pub values: BTreeSet<u32>,
 }
 
 /// One captured topic.
@@ -51,6 +106,12 @@ impl Topic {
         self.segments().map(|it| it.bytes).sum()
     }
 
+    /// Offsets of all partitions that were left out for this reason.
+    pub fn skipped(&self, why: Why) -> u64 {
+        let all = self.partitions.iter().flat_map(|it| &it.skipped);
+        all.filter(|it| it.why == why).map(|it| (it.to + 1 - it.from) as u64).sum()
+    }
+
     fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.partitions.iter().flat_map(|it| &it.segments)
     }
@@ -67,6 +128,42 @@ pub struct Partition {
     pub end_offset: i64,
     /// The segments, by base offset.
     pub segments: Vec<Segment>,
+    /// What below the end offset was left out, by offset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+}
+
+/// Offsets that are in no segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The first.
+    pub from: i64,
+    /// The last.
+    pub to: i64,
+    /// Why they were left out.
+    pub why: Why,
+}
+
+/// Why offsets are in no segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Retention or DeleteRecords took them before they could be read: a gap.
+    Deleted,
+    /// They are of aborted transactions (`isolation: read_committed`).
+    Aborted,
+}
+
+impl Skipped {
+    /// Adds a range, as one with the last where they touch.
+    pub fn add(self, to: &mut Vec<Self>) {
+        match to.last_mut() {
+            Some(last) if last.why == self.why && self.from <= last.to + 1 => {
+                last.to = last.to.max(self.to);
+            }
+            _ => to.push(self),
+        }
+    }
 }
 
 /// One `.log` object.
@@ -90,11 +187,83 @@ pub struct Segment {
     pub crc32c: String,
 }
 
+/// The `.json` beside a segment, written after it: where a run that was stopped goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentFacts {
+    /// The segment.
+    #[serde(flatten)]
+    pub segment: Segment,
+    /// What was left out since the segment before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+}
+
+/// `groups.json`: where the consumer groups were.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Their committed offsets in the captured topics, by group.
+    pub groups: BTreeMap<String, GroupOffsets>,
+}
+
+/// Topic to partition to committed offset.
+pub type GroupOffsets = BTreeMap<String, BTreeMap<i32, Committed>>;
+
+/// An offset that a consumer group has committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The next offset that the group reads.
+    pub offset: i64,
+    /// What the consumer wrote beside it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+}
+
+/// `offset-map.json`: which offsets of a target the source's offsets became.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetMap {
+    /// `cluster.id` of the target.
+    pub cluster_id: String,
+    /// The partitions, by topic and number in the source.
+    pub partitions: Vec<MappedPartition>,
+}
+
+/// One partition and what it became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedPartition {
+    /// The topic in the source.
+    pub topic: String,
+    /// The partition in the source.
+    pub partition: i32,
+    /// The topic in the target.
+    pub target_topic: String,
+    /// The partition in the target.
+    pub target_partition: i32,
+    /// The offset behind its last record in the target.
+    pub target_end: i64,
+    /// Which records were restored.
+    #[serde(default, skip_serializing_if = "Window::is_everything")]
+    pub window: Window,
+    /// Where each segment begins, by base offset.
+    pub segments: Vec<MappedSegment>,
+}
+
+/// A segment's base offset, and the target's offset of its first record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedSegment {
+    /// In the source.
+    pub source: i64,
+    /// In the target.
+    pub target: i64,
+}
+
 /// `_topic.json`: what is needed to create the topic again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicFacts {
     /// The topic's name.
     pub name: String,
+    /// Its id (KIP-516), which another topic of this name would not have; `None` before Kafka 2.8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// How many partitions it has.
     pub partitions: i32,
     /// How many replicas each has.
@@ -121,6 +290,17 @@ pub struct ObjectSum {
     pub bytes: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// Where it lies, unless in the usual place: a later run changes nothing that the manifest of an
+    /// earlier one lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl ObjectSum {
+    /// The object's place in the backup, where `usual` is the one that [`crate::layout`] gives.
+    pub fn place<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.object.as_deref().unwrap_or(usual)
+    }
 }
 
 /// `schema-registry/_manifest.json`.

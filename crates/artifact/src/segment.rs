@@ -4,10 +4,11 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use wire::batch::{Entries, Entry};
+use wire::codec::DECOMPRESSED_LIMIT;
 use wire::crc::Running;
-use wire::{Batch, Header};
+use wire::{Batch, Header, message_set};
 
-use crate::manifest::Segment;
+use crate::manifest::{Segment, SegmentFacts, Skipped};
 use crate::store::Upload;
 use crate::{Backup, Error, Result, layout};
 
@@ -59,7 +60,7 @@ impl<'a> SegmentWriter<'a> {
         self.facts.records
     }
 
-    /// Appends one whole batch.
+    /// Appends one whole batch, or one old message whose facts `header` tells.
     pub async fn append(&mut self, header: &Header, batch: &[u8]) -> Result<()> {
         let facts = &mut self.facts;
         facts.last_offset = header.last_offset();
@@ -78,8 +79,8 @@ impl<'a> SegmentWriter<'a> {
         Ok(())
     }
 
-    /// Makes the segment and its facts appear.
-    pub async fn finish(mut self) -> Result<Segment> {
+    /// Makes the segment appear and its facts after it, with what was left out before its end.
+    pub async fn finish(mut self, skipped: &[Skipped]) -> Result<Segment> {
         self.upload.write(self.held.split().freeze()).await?;
         self.upload.finish().await?;
         self.facts.crc32c = format!("{:08x}", self.crc.value());
@@ -87,7 +88,10 @@ impl<'a> SegmentWriter<'a> {
             (self.facts.first_timestamp, self.facts.max_timestamp) = (-1, -1);
         }
         let facts = layout::segment_facts(self.topic, self.partition, self.facts.base_offset);
-        self.backup.put_json(&facts, &self.facts).await?;
+        let skipped = skipped.to_vec();
+        self.backup
+            .put_json(&facts, &SegmentFacts { segment: self.facts.clone(), skipped })
+            .await?;
         Ok(self.facts)
     }
 }
@@ -97,6 +101,8 @@ pub struct SegmentReader<'a> {
     backup: &'a Backup,
     key: String,
     facts: &'a Segment,
+    chunk: u64,
+    entries: u64,
     read: u64,
     held: BytesMut,
     crc: Running,
@@ -105,25 +111,60 @@ pub struct SegmentReader<'a> {
 /// How much is read from the store at once, unless one batch is larger.
 const CHUNK: u64 = 4 << 20;
 
+/// Old messages that become one batch, bytes; a compressed one may be larger.
+const MESSAGES: usize = 256 << 10;
+
+/// Where the old messages at the start of `held` end that become one batch, and how many those are.
+fn old_messages(held: &[u8]) -> (usize, u64) {
+    let (mut end, mut count) = (0, 0);
+    for entry in Entries::new(held) {
+        match entry {
+            Ok(Entry::Whole { end: next, magic: 0 | 1, .. }) if end == 0 || next <= MESSAGES => {
+                (end, count) = (next, count + 1);
+            }
+            _ => break,
+        }
+    }
+    (end, count)
+}
+
 impl<'a> SegmentReader<'a> {
     /// Nothing is read yet.
     pub fn new(backup: &'a Backup, topic: &str, partition: i32, facts: &'a Segment) -> Self {
         let key = backup.key(&layout::segment_log(topic, partition, facts.base_offset));
         let (held, crc) = (BytesMut::new(), Running::default());
-        Self { backup, key, facts, read: 0, held, crc }
+        Self { backup, key, facts, chunk: CHUNK, entries: 0, read: 0, held, crc }
     }
 
-    /// The next batch, whole; `None` after the last one, when size and checksum were right.
+    /// Reads no more than this at once, unless one batch is larger.
+    #[must_use]
+    pub fn reading(self, at_once: usize) -> Self {
+        Self { chunk: CHUNK.min(at_once as u64).max(1), ..self }
+    }
+
+    /// Batches and old messages that were read so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The next batch, whole, also where the log has messages of magic 0 and 1; `None` after the last one, when size and checksum were right.
     pub async fn next_batch(&mut self) -> Result<Option<(Header, Bytes)>> {
         loop {
             match Entries::new(&self.held).next() {
                 Some(Ok(Entry::Whole { end, magic: 2, .. })) => {
+                    self.entries += 1;
                     let bytes = self.held.split_to(end).freeze();
                     let header = Batch::parse(&bytes).map_err(|why| self.damaged(&why))?.header;
                     return Ok(Some((header, bytes)));
                 }
-                Some(Ok(Entry::Whole { magic, .. })) => {
-                    return Err(self.damaged(&wire::Error::Magic(magic)));
+                Some(Ok(Entry::Whole { .. })) => {
+                    let (end, count) = old_messages(&self.held);
+                    self.entries += count;
+                    let messages = self.held.split_to(end);
+                    let batch = message_set::upgrade(&messages, DECOMPRESSED_LIMIT);
+                    let bytes: Bytes = batch.map_err(|why| self.damaged(&why))?.into();
+                    let header = Batch::parse(&bytes).map_err(|why| self.damaged(&why))?.header;
+                    return Ok(Some((header, bytes)));
                 }
                 Some(Err(why)) => return Err(self.damaged(&why)),
                 Some(Ok(Entry::Partial { .. })) if self.read == self.facts.bytes => {
@@ -142,7 +183,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     async fn fill(&mut self) -> Result<()> {
-        let end = (self.read + CHUNK).min(self.facts.bytes);
+        let end = (self.read + self.chunk).min(self.facts.bytes);
         let bytes = self.backup.store().get_range(&self.key, self.read..end).await?;
         if bytes.is_empty() {
             let why = format!("it has {} bytes where {} were written", self.read, self.facts.bytes);

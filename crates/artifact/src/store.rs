@@ -21,8 +21,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Writes an object, whole or not at all.
     async fn put(&self, key: &str, body: Bytes) -> Result<()>;
 
-    /// Begins an object that is written piece by piece; it is not there before
-    /// [`Upload::finish`].
+    /// Begins a new object that is written piece by piece; it is not there before
+    /// [`Upload::finish`], which fails where someone else has written it meanwhile.
     async fn upload(&self, key: &str) -> Result<Box<dyn Upload>>;
 
     /// Reads an object.
@@ -63,6 +63,12 @@ pub enum StoreError {
     /// The object is not there.
     #[error("{place} does not exist")]
     NotFound {
+        /// Its address.
+        place: String,
+    },
+    /// Someone else writes, or has written, an object that was to be new.
+    #[error("{place} is being written by another run of this backup; let one of them end")]
+    Taken {
         /// Its address.
         place: String,
     },

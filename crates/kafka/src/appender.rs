@@ -14,6 +14,7 @@ use crate::{Cluster, Connection, Error, Result};
 const IN_FLIGHT: usize = 5;
 /// Topics are named rather than given by id up to this version (KIP-516).
 const BY_NAME: i16 = 12;
+
 /// Appends record batches to one partition with acks=all, in order and each exactly once, with
 /// several on their way at the same time.
 ///
@@ -27,6 +28,8 @@ pub struct Appender {
     connection: Option<Connection>,
     producer: Producer,
     decompressed_limit: usize,
+    /// The most bytes that are on their way.
+    most_bytes: usize,
     /// Sent and not acknowledged, oldest first.
     in_flight: VecDeque<Sent>,
     /// Where the oldest one belongs.
@@ -69,10 +72,21 @@ impl Appender {
             connection: None,
             producer: Producer { id, epoch, sequence: 0 },
             decompressed_limit,
+            most_bytes: usize::MAX,
             in_flight: VecDeque::with_capacity(IN_FLIGHT),
             next_offset: end_offset,
             is_known: false,
         })
+    }
+
+    /// Holds no more than these bytes, unless one batch is larger.
+    #[must_use]
+    pub fn holding(self, most_bytes: usize) -> Self {
+        Self { most_bytes, ..self }
+    }
+
+    fn held(&self) -> usize {
+        self.in_flight.iter().map(|it| it.batch.len()).sum()
     }
 
     /// Sends a batch of `count` records as [`rebatch::for_produce`] makes it; waits only while too
@@ -83,7 +97,9 @@ impl Appender {
         // again only while no answer is due.
         let drains = self.connection.as_ref().is_some_and(Connection::wants_authentication);
         let most = if drains || !self.is_known { 1 } else { IN_FLIGHT };
-        while self.in_flight.len() >= most {
+        while self.in_flight.len() >= most
+            || (!self.in_flight.is_empty() && self.held() + batch.len() > self.most_bytes)
+        {
             self.settle().await?;
         }
         rebatch::stamp(&mut batch, self.producer).map_err(|why| self.unreadable(&why))?;

@@ -3,9 +3,13 @@ use std::collections::{BTreeMap, HashMap};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest, MetadataRequest, TopicName,
+    CreateTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -34,6 +38,8 @@ pub struct Metadata {
 /// A topic.
 #[derive(Debug, Clone, Default)]
 pub struct TopicMetadata {
+    /// Its id (KIP-516), where the cluster gives ids.
+    pub id: Option<String>,
     /// Whether it is Kafka's own.
     pub internal: bool,
     /// Partition number to the node id of its leader, -1 without one.
@@ -74,6 +80,10 @@ impl Cluster {
     /// Names the brokers to begin with; none is asked yet.
     pub fn new(bootstrap: Vec<Address>, security: Security) -> Self {
         Self { bootstrap, security }
+    }
+
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
     }
 
     /// Connects to the first bootstrap server that answers.
@@ -123,9 +133,11 @@ impl Cluster {
             let replicas = found.partitions.first().map_or(0, |it| it.replica_nodes.len());
             let leaders =
                 found.partitions.iter().map(|it| (it.partition_index, it.leader_id.0)).collect();
+            let id = (!found.topic_id.is_nil()).then(|| found.topic_id.to_string());
             let internal = found.is_internal;
             let replication_factor = replicas as i16;
-            metadata.topics.insert(name, TopicMetadata { internal, leaders, replication_factor });
+            let topic = TopicMetadata { id, internal, leaders, replication_factor };
+            metadata.topics.insert(name, topic);
         }
         Ok(metadata)
     }
@@ -183,6 +195,35 @@ impl Cluster {
             configs.extend(own.filter_map(|it| Some((it.name.to_string(), it.value?.to_string()))));
         }
         Ok(Some(configs))
+    }
+
+    /// Sets configs of a topic; others stay (KIP-339).
+    pub async fn set_topic_configs(
+        &self,
+        name: &str,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        const SET: i8 = 0;
+        let config = |(key, value): (&String, &String)| {
+            AlterableConfig::default()
+                .with_name(text(key))
+                .with_config_operation(SET)
+                .with_value(Some(text(value)))
+        };
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(name))
+            .with_configs(configs.iter().map(config).collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.connect().await?.call(&request).await?;
+        for result in answer.responses {
+            if let Some(code) = ResponseError::try_from_code(result.error_code) {
+                let why = result.error_message.map(|it| format!(": {it}")).unwrap_or_default();
+                let what = format!("configs of topic {name}{why}");
+                return Err(Error::Broker { api: "IncrementalAlterConfigs", what, code });
+            }
+        }
+        Ok(())
     }
 
     /// Creates a topic, unless it is there.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, ProduceRequest, RequestHeader,
     SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -41,11 +43,17 @@ calls! {
     ListOffsetsRequest => LIST_OFFSETS_RESPONSE,
     CreateTopicsRequest => CREATE_TOPICS_RESPONSE,
     DescribeConfigsRequest => DESCRIBE_CONFIGS_RESPONSE,
+    IncrementalAlterConfigsRequest => INCREMENTAL_ALTER_CONFIGS_RESPONSE,
     FetchRequest => FETCH_RESPONSE,
     ProduceRequest => PRODUCE_RESPONSE,
     InitProducerIdRequest => INIT_PRODUCER_ID_RESPONSE,
     SaslHandshakeRequest => SASL_HANDSHAKE_RESPONSE,
     SaslAuthenticateRequest => SASL_AUTHENTICATE_RESPONSE,
+    FindCoordinatorRequest => FIND_COORDINATOR_RESPONSE,
+    ListGroupsRequest => LIST_GROUPS_RESPONSE,
+    OffsetFetchRequest => OFFSET_FETCH_RESPONSE,
+    OffsetCommitRequest => OFFSET_COMMIT_RESPONSE,
+    OffsetDeleteRequest => OFFSET_DELETE_RESPONSE,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

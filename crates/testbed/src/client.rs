@@ -131,6 +131,21 @@ pub async fn consume(
     partitions: i32,
     count: usize,
 ) -> Result<Vec<Message>> {
+    let found = consume_at(bootstrap, topic, partitions, count).await?;
+    Ok(found.into_iter().map(|(_, message)| message).collect())
+}
+
+/// The same, each with its offset.
+///
+/// # Errors
+///
+/// As [`consume`].
+pub async fn consume_at(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    count: usize,
+) -> Result<Vec<(i64, Message)>> {
     let kafka = connect(bootstrap).await?;
     let consumer = kafka
         .consumer_without_group()
@@ -155,5 +170,5 @@ pub async fn consume(
     }
     consumer.close().await?;
     found.sort_by_key(|(partition, offset, _)| (*partition, *offset));
-    Ok(found.into_iter().map(|(_, _, message)| message).collect())
+    Ok(found.into_iter().map(|(_, offset, message)| (offset, message)).collect())
 }

@@ -11,5 +11,5 @@ mod python;
 
 pub use apicurio::Apicurio;
 pub use fetch::{available, java, kafka_libraries};
-pub use kafka::{Extras, Kafka, tool, tool_says};
+pub use kafka::{Extras, Kafka, java_program, tool, tool_says};
 pub use python::python;

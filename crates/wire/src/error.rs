@@ -25,6 +25,15 @@ pub enum Error {
     /// A record batch of a magic number that Kafka never had.
     #[error("record batch with magic {0}; 0, 1 and 2 exist")]
     Magic(i8),
+    /// A batch's CRC-32C is not that of its bytes.
+    #[error("its CRC does not match")]
+    BatchCrc,
+    /// An old message's CRC-32 is not that of its bytes.
+    #[error("the CRC of the message at offset {offset} does not match")]
+    MessageCrc {
+        /// Its offset.
+        offset: i64,
+    },
     /// Attribute bits name a codec that does not exist.
     #[error("compression codec {0}; 0 (none) to 4 (zstd) exist")]
     Codec(u8),

@@ -14,6 +14,8 @@ mod error;
 pub mod frame;
 pub mod id_map;
 pub mod message;
+pub mod message_set;
+pub mod partitioner;
 pub mod rebatch;
 pub mod record;
 pub mod shapes;

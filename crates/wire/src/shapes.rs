@@ -316,6 +316,18 @@ pub static DESCRIBE_CONFIGS_RESPONSE: Message = Message {
     tagged: &[],
 };
 
+/// IncrementalAlterConfigs (44) response (KIP-339).
+pub static INCREMENTAL_ALTER_CONFIGS_RESPONSE: Message = Message {
+    name: "IncrementalAlterConfigsResponse",
+    versions: (0, 1),
+    flexible_from: 1,
+    fields: &[
+        other(Int(4)),
+        other(Array(&[field(Role::ErrorCode, Int(2)), other(Text), other(Int(1)), other(Text)])),
+    ],
+    tagged: &[],
+};
+
 /// SaslHandshake (17) response; never flexible.
 pub static SASL_HANDSHAKE_RESPONSE: Message = Message {
     name: "SaslHandshakeResponse",
@@ -343,6 +355,64 @@ pub static INIT_PRODUCER_ID_RESPONSE: Message = Message {
     tagged: &[],
 };
 
+/// ListGroups (16) response.
+pub static LIST_GROUPS_RESPONSE: Message = Message {
+    name: "ListGroupsResponse",
+    versions: (0, 5),
+    flexible_from: 3,
+    fields: &[
+        other(Int(4)).since(1),
+        field(Role::ErrorCode, Int(2)),
+        other(Array(&[other(Text), other(Text), other(Text).since(4), other(Text).since(5)])),
+    ],
+    tagged: &[],
+};
+
+/// OffsetFetch (9) response; up to version 7 it is of one group.
+pub static OFFSET_FETCH_RESPONSE: Message = Message {
+    name: "OffsetFetchResponse",
+    versions: (2, 7),
+    flexible_from: 6,
+    fields: &[
+        other(Int(4)).since(3),
+        other(Array(&[
+            field(Role::Topic, Text),
+            other(Array(&[
+                field(Role::Partition, Int(4)),
+                other(Int(8)),
+                other(Int(4)).since(5),
+                other(Text),
+                field(Role::ErrorCode, Int(2)),
+            ])),
+        ])),
+        field(Role::ErrorCode, Int(2)),
+    ],
+    tagged: &[],
+};
+
+const OFFSET_ERRORS: &[Field] = &[
+    field(Role::Topic, Text),
+    other(Array(&[field(Role::Partition, Int(4)), field(Role::ErrorCode, Int(2))])),
+];
+
+/// OffsetCommit (8) response.
+pub static OFFSET_COMMIT_RESPONSE: Message = Message {
+    name: "OffsetCommitResponse",
+    versions: (2, 9),
+    flexible_from: 8,
+    fields: &[other(Int(4)).since(3), other(Array(OFFSET_ERRORS))],
+    tagged: &[],
+};
+
+/// OffsetDelete (47) response (KIP-496); never flexible.
+pub static OFFSET_DELETE_RESPONSE: Message = Message {
+    name: "OffsetDeleteResponse",
+    versions: (0, 0),
+    flexible_from: NEVER,
+    fields: &[field(Role::ErrorCode, Int(2)), other(Int(4)), other(Array(OFFSET_ERRORS))],
+    tagged: &[],
+};
+
 /// Every table, for the tests that compare them with Kafka's definitions.
 pub static ALL: &[&Message] = &[
     &PRODUCE_REQUEST,
@@ -357,7 +427,12 @@ pub static ALL: &[&Message] = &[
     &LIST_OFFSETS_RESPONSE,
     &CREATE_TOPICS_RESPONSE,
     &DESCRIBE_CONFIGS_RESPONSE,
+    &INCREMENTAL_ALTER_CONFIGS_RESPONSE,
     &SASL_HANDSHAKE_RESPONSE,
     &SASL_AUTHENTICATE_RESPONSE,
     &INIT_PRODUCER_ID_RESPONSE,
+    &LIST_GROUPS_RESPONSE,
+    &OFFSET_FETCH_RESPONSE,
+    &OFFSET_COMMIT_RESPONSE,
+    &OFFSET_DELETE_RESPONSE,
 ];

@@ -6,7 +6,10 @@ use common::{Plain, Shape, decode, encode};
 use proptest::prelude::*;
 use wire::Batch;
 use wire::batch::{CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
-use wire::rebatch::{Producer, Window, for_produce, next_sequence, split, stamp};
+use wire::partitioner::partition_of;
+use wire::rebatch::{
+    Producer, Window, by_key, count_before, for_produce, next_sequence, split, stamp, without_first,
+};
 
 fn produced(bytes: &[u8]) -> Vec<u8> {
     for_produce(&Batch::parse(bytes).unwrap(), &Window::default(), 1 << 26)
@@ -89,14 +92,20 @@ proptest! {
 }
 
 proptest! {
-    /// A window keeps the records whose time is in it, in their order.
+    /// A window keeps the records whose time and offset are in it, in their order; placed by their
+    /// keys, they are all there, and equal keys are together.
     #[test]
     fn a_window_is_exact_to_the_record(
         shape in common::shape(),
         mut records in common::records(),
         start in prop::option::of(-50_i64..50),
         end in prop::option::of(-50_i64..50),
+        first_offset in prop::option::of(-5_i64..70),
+        end_offset in prop::option::of(-5_i64..70),
+        partitions in 1..5_i32,
+        before in -5_i64..70,
     ) {
+        let shape = Shape { base_offset: 1000, ..shape };
         for (offset, record) in records.iter_mut().enumerate() {
             record.offset_delta = offset as i32;
             record.timestamp_delta %= 60;
@@ -104,12 +113,39 @@ proptest! {
         let bytes = encode(&shape, &records);
         let batch = Batch::parse(&bytes).unwrap();
         let of = |it: Option<i64>| it.map(|it| shape.base_timestamp.wrapping_add(it));
-        let window = Window { start: of(start), end: of(end) };
-        let inside = |delta: i64| {
-            start.is_none_or(|it| delta >= it) && end.is_none_or(|it| delta < it)
+        let at = |it: Option<i64>| it.map(|it| 1000 + it);
+        let window = Window {
+            start: of(start),
+            end: of(end),
+            first_offset: at(first_offset),
+            end_offset: at(end_offset),
         };
-        let mut wanted: Vec<Plain> =
-            records.iter().filter(|it| inside(it.timestamp_delta)).cloned().collect();
+        let within = |it: i64, start: Option<i64>, end: Option<i64>| {
+            start.is_none_or(|start| it >= start) && end.is_none_or(|end| it < end)
+        };
+        let inside = |it: &&Plain| {
+            within(it.timestamp_delta, start, end)
+                && within(it.offset_delta.into(), first_offset, end_offset)
+        };
+        let mut wanted: Vec<Plain> = records.iter().filter(inside).cloned().collect();
+        let counted = count_before(&batch, &window, 1000 + before, 1 << 26).unwrap();
+        let ahead = wanted.iter().filter(|it| i64::from(it.offset_delta) < before).count();
+        prop_assert_eq!(counted, ahead as i64);
+
+        let placed = by_key(&batch, &window, partitions, 0, 1 << 26).unwrap();
+        let mut all = 0;
+        for (partition, bytes) in &placed {
+            for (found, it) in decode(bytes).iter().enumerate() {
+                prop_assert_eq!(it.offset_delta as usize, found);
+                let key = it.key.as_deref();
+                prop_assert_eq!(key.map_or(0, |key| partition_of(key, partitions)), *partition);
+                all += 1;
+            }
+            let some = without_first(bytes, 1, 1 << 26).unwrap();
+            let left = if some.is_empty() { 0 } else { decode(&some).len() };
+            prop_assert_eq!(left, decode(bytes).len() - 1);
+        }
+        prop_assert_eq!(all, wanted.len());
         for (offset, record) in wanted.iter_mut().enumerate() {
             record.offset_delta = offset as i32;
         }

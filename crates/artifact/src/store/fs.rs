@@ -1,8 +1,10 @@
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +15,9 @@ use super::{Result, Store, StoreError, Upload};
 
 /// Files still being written end so, and are not objects.
 const UNFINISHED: &str = ".tmp";
+/// How often, and after which pause, a file that another process writes is tried again.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A store in a folder of the file system.
 #[derive(Debug)]
@@ -48,23 +53,23 @@ impl Store for Folder {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<()> {
-        let mut upload = self.upload(key).await?;
+        // Two may write the same at the same time, such as shards the facts of one topic.
+        let mut tries = 0;
+        let mut upload = loop {
+            match self.begin(key).await {
+                Err(StoreError::Taken { .. }) if tries < TRIES => tries += 1,
+                begun => break begun?,
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
         upload.write(body).await?;
-        upload.finish().await
+        Box::new(upload).finish().await
     }
 
     async fn upload(&self, key: &str) -> Result<Box<dyn Upload>> {
-        let path = self.path(key);
-        let fail = self.fail("writing", key);
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).await.map_err(&fail)?;
-        let mut temporary = path.clone().into_os_string();
-        temporary.push(UNFINISHED);
-        let temporary = PathBuf::from(temporary);
-        let file = fs::File::create(&temporary).await.map_err(&fail)?.into_std().await;
-        let file = Arc::new(file);
-        let place = self.place(key);
-        Ok(Box::new(Unfinished { file, guard: Guard(Some(temporary)), path, place }))
+        let mut upload = self.begin(key).await?;
+        upload.is_new = true;
+        Ok(Box::new(upload))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {
@@ -140,6 +145,31 @@ impl Store for Folder {
 }
 
 impl Folder {
+    /// Opens a file beside the object's place. It is locked, so what a killed run left there is
+    /// written over, and what a running one writes is not.
+    async fn begin(&self, key: &str) -> Result<Unfinished> {
+        let path = self.path(key);
+        let fail = self.fail("writing", key);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).await.map_err(&fail)?;
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(UNFINISHED);
+        let temporary = PathBuf::from(temporary);
+        let options = fs::OpenOptions::new().create(true).truncate(false).write(true).clone();
+        let file = options.open(&temporary).await.map_err(&fail)?.into_std().await;
+        let place = self.place(key);
+        let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        // Whoever held the lock may have given the file its name, or removed it, just before.
+        let ours = file.metadata().map_err(&fail)?.ino();
+        let named = fs::metadata(&temporary).await.ok().map(|it| it.ino());
+        if !locked || named != Some(ours) {
+            return Err(StoreError::Taken { place });
+        }
+        file.set_len(0).map_err(&fail)?;
+        let (file, guard) = (Arc::new(file), Guard(Some(temporary)));
+        Ok(Unfinished { file, guard, path, place, is_new: false })
+    }
+
     /// Names in a folder and whether each is a folder itself; none where there is no such folder.
     async fn entries(&self, folder: &str) -> Result<Vec<(String, bool)>> {
         let fail = self.fail("listing", folder);
@@ -174,6 +204,8 @@ struct Unfinished {
     guard: Guard,
     path: PathBuf,
     place: String,
+    /// Whether nothing may be there yet.
+    is_new: bool,
 }
 
 impl Unfinished {
@@ -200,6 +232,9 @@ impl Upload for Unfinished {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
+        if self.is_new && fs::try_exists(&self.path).await.map_err(|why| self.fail(&why))? {
+            return Err(StoreError::Taken { place: self.place.clone() });
+        }
         let result = self.publish().await;
         result.map_err(|why| self.fail(&why))
     }

@@ -1,9 +1,11 @@
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
 };
@@ -44,7 +46,14 @@ impl fmt::Debug for BucketSettings {
 pub struct Bucket {
     client: Client,
     settings: BucketSettings,
+    /// Written beside new objects: an answer that was lost leaves it open whose they are.
+    writer: String,
 }
+
+/// The name of the metadata that says who wrote an object.
+const WRITER: &str = "writer";
+/// A store that fails now and then must not end a backup of many hours.
+const ATTEMPTS: u32 = 8;
 
 /// Objects above this size go up in parts of it; S3 wants 5 MiB at least and 10,000 parts at most,
 /// which leaves 80 GiB for one segment.
@@ -65,8 +74,9 @@ impl Bucket {
             loader = loader.endpoint_url(endpoint);
         }
         let shared = loader.load().await;
-        let mut config =
-            aws_sdk_s3::config::Builder::from(&shared).force_path_style(settings.path_style);
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .force_path_style(settings.path_style)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
         if shared.region().is_none() {
             // S3-compatible services ignore it, and a signature can't be made without one.
             config = config.region(Region::new("us-east-1"));
@@ -77,7 +87,8 @@ impl Bucket {
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
-        Self { client: Client::from_conf(config.build()), settings }
+        let writer = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        Self { client: Client::from_conf(config.build()), settings, writer }
     }
 
     fn key(&self, key: &str) -> String {
@@ -93,8 +104,12 @@ impl Bucket {
         R: fmt::Debug,
     {
         let place = self.place(key);
-        if matches!(error.code(), Some("NoSuchKey" | "NotFound")) {
-            return StoreError::NotFound { place };
+        match error.code() {
+            Some("NoSuchKey" | "NotFound") => return StoreError::NotFound { place },
+            Some("PreconditionFailed" | "ConditionalRequestConflict") => {
+                return StoreError::Taken { place };
+            }
+            _ => {}
         }
         let why = match (error.code(), error.message()) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
@@ -114,6 +129,23 @@ impl Bucket {
             why: why.to_string(),
         })?;
         Ok(bytes.into_bytes())
+    }
+
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<()> {
+        let request = self.client.put_object().bucket(&self.settings.bucket).key(self.key(key));
+        let request = request.if_none_match("*").metadata(WRITER, &self.writer);
+        let answer = request.body(ByteStream::from(body)).send().await;
+        let answer = answer.map(drop).map_err(|error| self.fail("writing", key, &error));
+        self.unless_ours(key, answer).await
+    }
+
+    /// A call that is made again after its answer was lost finds its own object there.
+    async fn unless_ours(&self, key: &str, answer: Result<()>) -> Result<()> {
+        let Err(StoreError::Taken { .. }) = answer else { return answer };
+        let request = self.client.head_object().bucket(&self.settings.bucket).key(self.key(key));
+        let found = request.send().await.map_err(|error| self.fail("reading", key, &error))?;
+        let writer = found.metadata().and_then(|it| it.get(WRITER));
+        if writer == Some(&self.writer) { Ok(()) } else { answer }
     }
 
     /// All keys, or all first parts, below a prefix, without the store's own prefix.
@@ -225,7 +257,7 @@ impl Upload for Multipart {
     async fn finish(mut self: Box<Self>) -> Result<()> {
         let rest = self.held.split().freeze();
         if self.id.is_none() {
-            return self.bucket.put(&self.key, rest).await;
+            return self.bucket.put_new(&self.key, rest).await;
         }
         if !rest.is_empty() {
             self.send(rest).await?;
@@ -238,10 +270,12 @@ impl Upload for Multipart {
             .bucket(&self.bucket.settings.bucket)
             .key(self.bucket.key(&self.key))
             .set_upload_id(self.id.clone())
+            .if_none_match("*")
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .send()
             .await;
-        answer.map_err(|error| self.bucket.fail("writing", &self.key, &error))?;
+        let answer = answer.map_err(|error| self.bucket.fail("writing", &self.key, &error));
+        self.bucket.unless_ours(&self.key, answer.map(drop)).await?;
         self.id = None;
         Ok(())
     }
@@ -252,7 +286,8 @@ impl Multipart {
         let (client, name) = (&self.bucket.client, &self.bucket.settings.bucket);
         let key = self.bucket.key(&self.key);
         if self.id.is_none() {
-            let answer = client.create_multipart_upload().bucket(name).key(&key).send().await;
+            let request = client.create_multipart_upload().bucket(name).key(&key);
+            let answer = request.metadata(WRITER, &self.bucket.writer).send().await;
             let created = answer.map_err(|error| self.bucket.fail("writing", &self.key, &error))?;
             self.id = created.upload_id().map(str::to_owned);
         }

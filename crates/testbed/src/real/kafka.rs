@@ -122,8 +122,18 @@ impl Kafka {
     ///
     /// With its log, where it does not end or come up.
     pub fn restart(&mut self) {
+        self.restart_with(|_| {});
+    }
+
+    /// The same, with its data changed while it is down: `change` gets the folder of its logs.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::restart`].
+    pub fn restart_with(&mut self, change: impl FnOnce(&Path)) {
         let node = self.nodes.remove(0);
         node.terminate();
+        change(&self.folder.path().join("1/data"));
         self.nodes.push(start_node(&self.folder.path().join("1")));
         let port = self.bootstrap.rsplit(':').next().and_then(|it| it.parse().ok());
         let port = port.expect("it was made from a port");
@@ -224,7 +234,17 @@ pub fn tool(class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// The same, whether it fails or not; gives all that it printed.
+/// Runs a program of `crates/testbed/java` with Kafka's libraries; gives what it printed.
+///
+/// # Panics
+///
+/// With its output, where it fails.
+pub fn java_program(name: &str, arguments: &[&str]) -> String {
+    let source = format!("{}/java/{name}.java", env!("CARGO_MANIFEST_DIR"));
+    String::from_utf8_lossy(&tool(&source, arguments, b"")).into_owned()
+}
+
+/// The same as [`tool`], whether it fails or not; gives all that it printed.
 pub fn tool_says(class: &str, arguments: &[&str], input: &[u8]) -> String {
     let output = try_tool(class, arguments, input);
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
