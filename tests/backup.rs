@@ -166,7 +166,7 @@ async fn a_continuous_backup_follows_until_it_is_stopped() {
         let part = numbered(round * 50..(round + 1) * 50, 2);
         client::produce(&from, "orders", Compression::Gzip, &part).await.unwrap();
         sent.extend(part);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while recorded(&shop) != sent.len() as u64 {
             assert!(Instant::now() < deadline, "{} of {}", recorded(&shop), sent.len());
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -140,7 +140,9 @@ async fn whatever_a_log_can_hold() {
         let mut some = numbered(50, 1);
         some.retain(|it| it.timestamp % 3 != round % 3);
         // Segments are rolled by the records' times.
-        some.iter_mut().for_each(|it| it.timestamp += round * 10_000);
+        for it in &mut some {
+            it.timestamp += round * 10_000;
+        }
         client::produce(&from, "compacted", Compression::Lz4, &some).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
@@ -262,7 +264,7 @@ async fn message_sets_of_old_clients() {
     for name in &names {
         let found = client::consume(&to, name, 1, 5).await.unwrap();
         let values: Vec<usize> =
-            found.iter().map(|it| it.value.as_ref().map_or(0, |it| it.len())).collect();
+            found.iter().map(|it| it.value.as_deref().map_or(0, <[u8]>::len)).collect();
         assert_eq!(values, [10, 6, 0, 0, 3000], "{name}");
         assert_eq!(found[1].key, None);
         let first = if name.starts_with('0') { -1 } else { 1_700_000_000_000 };
@@ -318,7 +320,8 @@ async fn another_number_of_partitions() {
     let (source, target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     create(&from, "orders", &["--partitions", "3"]);
-    let lines: String = (0..300).map(|it| format!("key-{}:{it}\n", it % 40)).collect();
+    let lines: Vec<String> = (0..300).map(|it| format!("key-{}:{it}", it % 40)).collect();
+    let lines = lines.join("\n") + "\n";
     let keyed = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"];
     let produce = |bootstrap: &str, topic: &str| {
         let arguments = ["--bootstrap-server", bootstrap, "--topic", topic];

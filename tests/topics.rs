@@ -48,7 +48,8 @@ fn sorted(mut messages: Vec<Message>) -> Vec<Message> {
 
 /// Records that a topic holds, by its offsets: nothing here is compacted.
 async fn held(bootstrap: &str, topic: &str, partitions: i32) -> usize {
-    let cluster = Cluster::new(vec![bootstrap.parse().unwrap()], Security::default());
+    let bootstrap = bootstrap.split(',').map(|it| it.parse().unwrap()).collect();
+    let cluster = Cluster::new(bootstrap, Security::default());
     let mut records = 0;
     for partition in 0..partitions {
         let mut client = PartitionClient::new(cluster.clone(), topic, partition);
@@ -203,7 +204,7 @@ async fn killed_restores_go_on_where_they_were() {
     let shop = Workshop::new();
     done("backup", &yaml(&shop, "backup", &from, ""));
     let mut resumed = 0;
-    for round in 0_u64..6 {
+    for round in 0_u64..10 {
         let name = format!("orders-{round}");
         let more =
             |rate: &str| format!("restore: {{ topic_mapping: {{ orders: {name} }}{rate} }}\n");
@@ -216,7 +217,7 @@ async fn killed_restores_go_on_where_they_were() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(Duration::from_millis(300 + 200 * round + 1300 * kill));
+            std::thread::sleep(Duration::from_millis(300 + 130 * round + 900 * kill));
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -250,12 +251,43 @@ async fn a_broker_that_restarts_is_ridden_out() {
     let file = yaml(&shop, "restore", &to, "restore: { rate_limit: 40000 }\n");
     let mut command = Command::new(bins::path("kafka-backup"));
     command.args(["restore", "--config", file.to_str().unwrap()]).stdout(Stdio::null());
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     target.restart();
-    let status = child.wait().unwrap();
-    assert!(status.success(), "{:?}", child.stderr);
+    let output = child.wait_with_output().unwrap();
+    let text = stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("restored: ") && text.contains("%, "), "no progress was told: {text}");
     let found = client::consume(&to, "orders", 2, sent.len()).await.unwrap();
     assert_eq!(held(&to, "orders", 2).await, sent.len());
+    assert_eq!(found, sorted(sent));
+}
+
+/// A backup and a restore that lose a broker of three go on with the leaders that follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_is_ridden_out() {
+    if !real::available() {
+        return;
+    }
+    let (mut source, mut target) = (Kafka::start(3), Kafka::start(3));
+    let (from, to) = (source.bootstrap(), target.bootstrap());
+    create(&from, "orders", &["--partitions", "6", "--replication-factor", "3"]);
+    let sent = numbered(3000, 6, 300);
+    for part in sent.chunks(60) {
+        client::produce(&from, "orders", Compression::None, part).await.unwrap();
+    }
+    source.stop(1);
+    let shop = Workshop::new();
+    done("backup", &yaml(&shop, "backup", &from, ""));
+    let file = yaml(&shop, "restore", &to, "restore: { rate_limit: 300000 }\n");
+    let mut command = Command::new(bins::path("kafka-backup"));
+    command.args(["restore", "--config", file.to_str().unwrap()]).stdout(Stdio::null());
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    target.stop(1);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = client::consume(&to, "orders", 6, sent.len()).await.unwrap();
+    assert_eq!(held(&to, "orders", 6).await, sent.len());
     assert_eq!(found, sorted(sent));
 }

@@ -54,8 +54,8 @@ impl Audits {
         unknown.difference(&self.known).copied().collect()
     }
 
-    pub(crate) fn of(&self, topic: &str) -> Audit<'_> {
-        Audit::new(&self.known, self.parts(topic))
+    pub(crate) fn of(&self, topic: &str, found: &SeenIds) -> Audit<'_> {
+        Audit::new(&self.known, self.parts(topic), found.clone())
     }
 
     fn parts(&self, topic: &str) -> Parts {

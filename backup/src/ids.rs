@@ -36,7 +36,7 @@ impl IdReader {
     }
 }
 
-/// More different ids than this on one partition are no ids, but data that begins with a zero byte.
+/// More different ids than this in one segment are no ids, but data that begins with a zero byte.
 const MOST: usize = 10_000;
 
 /// Gathers the ids of one partition that no captured subject has.
@@ -46,11 +46,15 @@ pub(crate) struct Audit<'a> {
     parts: Parts,
     reader: IdReader,
     unknown: SeenIds,
+    /// Those of the segment that is being written.
+    in_segment: SeenIds,
 }
 
 impl<'a> Audit<'a> {
-    pub(crate) fn new(known: &'a BTreeSet<u32>, parts: Parts) -> Self {
-        Self { known, parts, reader: IdReader::default(), unknown: SeenIds::default() }
+    /// Goes on with what an earlier run has found.
+    pub(crate) fn new(known: &'a BTreeSet<u32>, parts: Parts, unknown: SeenIds) -> Self {
+        let (reader, in_segment) = Default::default();
+        Self { known, parts, reader, unknown, in_segment }
     }
 
     /// A batch that can't be read is kept as it is: `validate --deep` names it.
@@ -58,7 +62,7 @@ impl<'a> Audit<'a> {
         if !self.parts.keys && !self.parts.values {
             return;
         }
-        let (known, unknown) = (self.known, &mut self.unknown);
+        let (known, unknown) = (self.known, &mut self.in_segment);
         let read = self.reader.read(batch, self.parts, |found| {
             let side = match found.part {
                 Part::Key => &mut unknown.keys,
@@ -72,6 +76,15 @@ impl<'a> Audit<'a> {
             let offset = batch.header.base_offset;
             tracing::debug!("the schema ids at offset {offset} can't be read: {why}");
         }
+    }
+
+    /// The unknown ids since the last call: those of a segment that ends.
+    pub(crate) fn end_segment(&mut self) -> SeenIds {
+        let ids = std::mem::take(&mut self.in_segment);
+        if self.unknown.keys.len() + self.unknown.values.len() < MOST {
+            self.unknown.extend(&ids);
+        }
+        ids
     }
 
     pub(crate) fn unknown(self) -> SeenIds {

@@ -84,7 +84,7 @@ pub(crate) async fn copy(
             let next = header.last_offset() + 1;
             if plan.isolation == Isolation::ReadUncommitted || aborted.lets_pass(&found.batch()) {
                 audit.look(&found.batch());
-                log.append(&header, found.as_sent()).await?;
+                log.append(&header, found.as_sent(), audit).await?;
             } else {
                 let from = header.base_offset;
                 log.skip(Skipped { from, to: next - 1, why: Why::Aborted });
@@ -102,7 +102,7 @@ pub(crate) async fn copy(
             return Err(no_data(offset));
         }
     }
-    let (segments, skipped) = log.finish().await?;
+    let (segments, skipped) = log.finish(audit).await?;
     Ok(Partition { partition, start_offset: start, end_offset: end, segments, skipped })
 }
 
@@ -179,7 +179,7 @@ impl<'a> Log<'a> {
         Self { plan, topic, partition, backup, writer: None, segments, skipped, told }
     }
 
-    async fn append(&mut self, header: &Header, sent: &[u8]) -> Result<()> {
+    async fn append(&mut self, header: &Header, sent: &[u8], audit: &mut Audit<'_>) -> Result<()> {
         let mut writer = if let Some(writer) = self.writer.take() {
             writer
         } else {
@@ -191,7 +191,7 @@ impl<'a> Log<'a> {
         let is_full =
             writer.bytes() >= self.plan.segment_max_bytes || writer.records() >= most_records;
         self.writer = Some(writer);
-        if is_full { self.end_segment().await } else { Ok(()) }
+        if is_full { self.end_segment(audit).await } else { Ok(()) }
     }
 
     fn skip(&mut self, range: Skipped) {
@@ -200,16 +200,17 @@ impl<'a> Log<'a> {
         self.told = self.told.min(self.skipped.len() - 1);
     }
 
-    async fn end_segment(&mut self) -> Result<()> {
+    async fn end_segment(&mut self, audit: &mut Audit<'_>) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            self.segments.push(writer.finish(&self.skipped[self.told..]).await?);
+            self.segments
+                .push(writer.finish(&self.skipped[self.told..], audit.end_segment()).await?);
             self.told = self.skipped.len();
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(Vec<Segment>, Vec<Skipped>)> {
-        self.end_segment().await?;
+    async fn finish(mut self, audit: &mut Audit<'_>) -> Result<(Vec<Segment>, Vec<Skipped>)> {
+        self.end_segment(audit).await?;
         Ok((self.segments, self.skipped))
     }
 }

@@ -77,9 +77,7 @@ pub async fn finalize(plan: &Plan, backup: &Backup) -> Result<Manifest> {
         }
         facts.extend(&part.facts);
         for (topic, ids) in &part.ids {
-            let joined = seen.entry(topic.clone()).or_default();
-            joined.keys.extend(&ids.keys);
-            joined.values.extend(&ids.values);
+            seen.entry(topic.clone()).or_default().extend(ids);
         }
     }
     for topic in all.values_mut() {

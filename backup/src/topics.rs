@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::progress::Progress;
 use artifact::manifest::{Partition, SeenIds, Topic, TopicFacts};
@@ -11,6 +12,10 @@ use kafka::PartitionClient;
 
 use crate::audit::{Audits, Seen};
 use crate::{Error, Result, Run, TopicsPlan, partition};
+
+/// How often, and after which pause, a partition is asked again that ends before what was captured.
+const PATIENCE: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The cluster at the moment the backup began.
 #[derive(Debug)]
@@ -137,13 +142,17 @@ async fn range(
     }
     let ended = earlier.0.get(&partition).map(|it| it.end_offset);
     let captured = found.next_offset().max(ended).unwrap_or(start);
-    if end < captured {
-        // With the same id, another replica leads and is a little behind (KIP-207).
-        if facts.topic_id.is_none() {
-            let topic = topic.clone();
-            return Err(Error::Truncated { topic, partition, end, captured });
+    // A replica that has just become leader may be a little behind (KIP-207).
+    for _ in 0..PATIENCE {
+        if end >= captured {
+            break;
         }
-        end = captured;
+        tokio::time::sleep(PAUSE).await;
+        end = client.offsets(plan.isolation).await?.1;
+    }
+    if end < captured {
+        let topic = topic.clone();
+        return Err(Error::Truncated { topic, partition, end, captured });
     }
     Ok(Range { partition, start, end, next: captured, found })
 }
@@ -171,7 +180,7 @@ pub(crate) async fn copy(
         .map(|(name, range)| {
             let progress = &progress;
             async move {
-                let mut audit = audits.of(&name);
+                let mut audit = audits.of(&name, &range.found.ids);
                 let copied =
                     partition::copy(plan, &name, range, &mut audit, progress, backup).await?;
                 Ok::<_, Error>((name, copied, audit.unknown()))
@@ -183,9 +192,7 @@ pub(crate) async fn copy(
     let mut partitions: BTreeMap<Arc<str>, Vec<Partition>> = BTreeMap::new();
     let mut seen = Seen::new();
     for (name, partition, ids) in copies {
-        let all = seen.entry(name.to_string()).or_default();
-        all.keys.extend(ids.keys);
-        all.values.extend(ids.values);
+        seen.entry(name.to_string()).or_default().extend(&ids);
         partitions.entry(name).or_default().push(partition);
     }
     let topics = facts.into_iter().map(|(name, facts)| {

@@ -75,6 +75,19 @@ pub struct Part {
     pub ids: BTreeMap<String, SeenIds>,
 }
 
+impl SeenIds {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.values.is_empty()
+    }
+
+    /// Adds those of another.
+    pub fn extend(&mut self, other: &Self) {
+        self.keys.extend(&other.keys);
+        self.values.extend(&other.values);
+    }
+}
+
 /// Schema ids in a topic's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenIds {
@@ -196,6 +209,9 @@ pub struct SegmentFacts {
     /// What was left out since the segment before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
+    /// Schema ids in its records that no captured version had, where they were looked for.
+    #[serde(default, skip_serializing_if = "SeenIds::is_empty")]
+    pub ids: SeenIds,
 }
 
 /// `groups.json`: where the consumer groups were.

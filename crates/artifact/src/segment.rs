@@ -8,7 +8,7 @@ use wire::codec::DECOMPRESSED_LIMIT;
 use wire::crc::Running;
 use wire::{Batch, Header, message_set};
 
-use crate::manifest::{Segment, SegmentFacts, Skipped};
+use crate::manifest::{SeenIds, Segment, SegmentFacts, Skipped};
 use crate::store::Upload;
 use crate::{Backup, Error, Result, layout};
 
@@ -79,8 +79,9 @@ impl<'a> SegmentWriter<'a> {
         Ok(())
     }
 
-    /// Makes the segment appear and its facts after it, with what was left out before its end.
-    pub async fn finish(mut self, skipped: &[Skipped]) -> Result<Segment> {
+    /// Makes the segment appear and its facts after it, with what was left out before its end and the
+    /// ids that were met in it.
+    pub async fn finish(mut self, skipped: &[Skipped], ids: SeenIds) -> Result<Segment> {
         self.upload.write(self.held.split().freeze()).await?;
         self.upload.finish().await?;
         self.facts.crc32c = format!("{:08x}", self.crc.value());
@@ -89,10 +90,9 @@ impl<'a> SegmentWriter<'a> {
         }
         let facts = layout::segment_facts(self.topic, self.partition, self.facts.base_offset);
         let skipped = skipped.to_vec();
-        self.backup
-            .put_json(&facts, &SegmentFacts { segment: self.facts.clone(), skipped })
-            .await?;
-        Ok(self.facts)
+        let all = SegmentFacts { segment: self.facts, skipped, ids };
+        self.backup.put_json(&facts, &all).await?;
+        Ok(all.segment)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use crate::manifest::{SegmentFacts, Skipped};
+use crate::manifest::{SeenIds, SegmentFacts, Skipped};
 use crate::{Backup, Error, Result, layout, manifest};
 
 /// Objects that are read at the same time.
@@ -31,6 +31,8 @@ pub struct Found {
     pub segments: Vec<manifest::Segment>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// Ids in segments that no manifest lists yet, and that no captured version had.
+    pub ids: SeenIds,
 }
 
 impl Found {
@@ -85,6 +87,7 @@ impl Segments {
             .await?;
         for facts in read {
             facts.skipped.into_iter().for_each(|it| it.add(&mut found.skipped));
+            found.ids.extend(&facts.ids);
             found.segments.push(facts.segment);
         }
         Ok(found)

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use artifact::store::{Bucket, BucketSettings, Store, StoreError};
 use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
@@ -18,6 +22,8 @@ use tokio::net::TcpListener;
 
 struct Server {
     address: SocketAddr,
+    /// Every so many requests one fails; zero for none.
+    fails_each: Arc<AtomicUsize>,
     _folder: TempDir,
 }
 
@@ -32,14 +38,35 @@ async fn server() -> Server {
     let service = builder.build();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let fails_each = Arc::new(AtomicUsize::new(0));
+    let (each, asked) = (Arc::clone(&fails_each), Arc::new(AtomicUsize::new(1)));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let (service, each, asked) = (service.clone(), Arc::clone(&each), Arc::clone(&asked));
+            let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let each = each.load(Ordering::Relaxed);
+                // Some fail before they are done, some after: then the answer is lost.
+                let fails = each > 0 && number.is_multiple_of(each);
+                let done = (!fails || number.is_multiple_of(2 * each))
+                    .then(|| hyper::service::Service::call(&service, request));
+                async move {
+                    let answer = match done {
+                        Some(done) => Some(done.await?),
+                        None => None,
+                    };
+                    let mut refused = Response::new(s3s::Body::empty());
+                    *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    let answer = answer.filter(|_| !fails).unwrap_or(refused);
+                    Ok::<_, s3s::HttpError>(answer)
+                }
+            });
             let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service.clone());
+                .serve_connection(TokioIo::new(stream), answer);
             tokio::spawn(connection);
         }
     });
-    Server { address, _folder: folder }
+    Server { address, fails_each, _folder: folder }
 }
 
 impl Server {
@@ -150,4 +177,77 @@ async fn a_backup_in_a_bucket_is_restored_from_it() {
         with_environment("schema-proxy", &["--config", proxy.to_str().unwrap(), "--check"]);
     assert!(checked.status.success(), "{}", stderr(&checked));
     assert!(stderr(&checked).contains("the map has 1 ids"), "{}", stderr(&checked));
+}
+
+/// Objects that must be new: whoever comes second is told, unless it was its own first try.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_over() {
+    let server = server().await;
+    let (first, second) = (
+        Bucket::open(server.settings("secret")).await,
+        Bucket::open(server.settings("secret")).await,
+    );
+    for size in [10, 20 << 20] {
+        let key = format!("{size}.log");
+        let write = async |bucket: &Bucket, byte: u8| {
+            let mut upload = bucket.upload(&key).await?;
+            upload.write(Bytes::from(vec![byte; size])).await?;
+            upload.finish().await
+        };
+        write(&first, 1).await.unwrap();
+        let refused = write(&second, 2).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Taken { .. }), "{refused}");
+        assert_eq!(first.get_range(&key, 0..1).await.unwrap(), &[1][..]);
+    }
+}
+
+/// A store that fails one call in ten, before or after it has done it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_now_and_then_loses_nothing() {
+    let server = server().await;
+    let (from, to) = (Embedded::start(1).await.unwrap(), Embedded::start(1).await.unwrap());
+    client::create_topic(&from.bootstrap(), "orders", 3).await.unwrap();
+    let mut sent = Vec::new();
+    for number in 0..300 {
+        let message = Message::new(None, Some(format!("{number}").as_bytes()));
+        sent.push(message.partition(number % 3));
+    }
+    for part in sent.chunks(10) {
+        client::produce(&from.bootstrap(), "orders", Compression::Lz4, part).await.unwrap();
+    }
+    let shop = Workshop::new();
+    let storage = format!(
+        "{{ backend: s3, bucket: {BUCKET}, region: eu-west-1, path_style: true, \
+         endpoint: \"http://{}\", access_key_id: id, secret_access_key: secret }}",
+        server.address
+    );
+    let job = |mode: &str, side: &str, bootstrap: &str, more: &str| {
+        shop.write(
+            &format!("{mode}.yaml"),
+            &format!(
+                "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
+                 storage: {storage}\n{more}"
+            ),
+        )
+    };
+    server.fails_each.store(10, Ordering::Relaxed);
+    let small = "backup: { segment_max_records: 7 }\n";
+    let backup = job("backup", "source", &from.bootstrap(), small);
+    assert_eq!(done("backup", &backup)["topics"][0]["records"], 300);
+    done("restore", &job("restore", "target", &to.bootstrap(), ""));
+    let found = client::consume(&to.bootstrap(), "orders", 3, sent.len()).await.unwrap();
+    let values = |messages: &[Message]| -> Vec<_> {
+        messages.iter().map(|it| (it.partition, it.value.clone())).collect()
+    };
+    sent.sort_by_key(|it| it.partition);
+    assert_eq!(values(&found), values(&sent));
+
+    // One that fails every call ends the backup with its address and what it says.
+    server.fails_each.store(1, Ordering::Relaxed);
+    let output = testbed::workshop::kafka_backup(&["backup", "--config", backup.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains(&format!("s3://{BUCKET}/one")) && text.contains("failed"), "{text}");
+    server.fails_each.store(0, Ordering::Relaxed);
+    assert_eq!(done("backup", &backup)["runs"], 2);
 }

@@ -140,6 +140,11 @@ impl Kafka {
         assert!(listens(&mut self.nodes[0], port), "Kafka did not start again");
     }
 
+    /// Stops one node as an operator does; the others go on.
+    pub fn stop(&mut self, index: usize) {
+        self.nodes.remove(index).terminate();
+    }
+
     /// How many nodes run.
     pub fn nodes(&self) -> usize {
         self.nodes.len()
