@@ -54,32 +54,82 @@ impl Difference {
     /// Words must come in ascending order; they may overlap, because differences add up.
     #[inline]
     pub fn word(&mut self, at: usize, old: [u8; 4], new: [u8; 4]) {
+        self.word_by(Detected, at, old, new);
+    }
+
+    /// The same, where the way to multiply was chosen for many words at once.
+    #[inline(always)]
+    pub(crate) fn word_by(
+        &mut self,
+        multiply: impl Multiply,
+        at: usize,
+        old: [u8; 4],
+        new: [u8; 4],
+    ) {
         debug_assert!(at >= self.at, "words come in ascending order");
         let difference = u32::from_le_bytes(old) ^ u32::from_le_bytes(new);
-        self.sum = advance(self.sum, at - self.at) ^ difference;
+        self.sum = advance(multiply, self.sum, at - self.at) ^ difference;
         self.at = at;
     }
 
     /// What to XOR into the CRC of a message that ends before byte `end`.
     pub fn finish(self, end: usize) -> u32 {
-        advance(self.sum, end - self.at)
+        advance(Detected, self.sum, end - self.at)
     }
 }
 
 /// `value * x^(8 * bytes)` modulo the polynomial.
-#[inline]
-fn advance(value: u32, bytes: usize) -> u32 {
-    if value == 0 {
-        return 0;
-    }
-    let mut value = multiply(value, LOW[bytes % STEP]);
+#[inline(always)]
+fn advance(multiply: impl Multiply, value: u32, bytes: usize) -> u32 {
+    let mut value = multiply.product(value, LOW[bytes % STEP]);
     let mut steps = bytes / STEP;
     while steps > 0 {
         let step = steps.min(STEP - 1);
-        value = multiply(value, HIGH[step]);
+        value = multiply.product(value, HIGH[step]);
         steps -= step;
     }
     value
+}
+
+/// A way to multiply, see [`multiply`].
+pub(crate) trait Multiply: Copy {
+    fn product(self, a: u32, b: u32) -> u32;
+}
+
+/// Looks what the CPU can do each time.
+#[derive(Clone, Copy)]
+struct Detected;
+
+impl Multiply for Detected {
+    #[inline]
+    fn product(self, a: u32, b: u32) -> u32 {
+        multiply(a, b)
+    }
+}
+
+/// The way for every CPU.
+#[derive(Clone, Copy)]
+struct Portable;
+
+impl Multiply for Portable {
+    fn product(self, a: u32, b: u32) -> u32 {
+        portable::multiply(a, b)
+    }
+}
+
+/// Work that multiplies often.
+pub(crate) trait WithMultiply {
+    type Output;
+    fn run(self, multiply: impl Multiply) -> Self::Output;
+}
+
+/// Does the work with code that was compiled for the instructions of this CPU.
+pub(crate) fn fastest<W: WithMultiply>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("pclmulqdq") && std::is_x86_feature_detected!("sse4.2") {
+        return x86::run(work);
+    }
+    work.run(Portable)
 }
 
 const STEP: usize = 4096;
@@ -150,17 +200,41 @@ fn multiply(a: u32, b: u32) -> u32 {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
+    use super::{Multiply, WithMultiply};
     use std::arch::x86_64::{
         _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64,
     };
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn multiply(a: u32, b: u32) -> u32 {
-        // SAFETY: the only caller has just seen that this CPU has PCLMULQDQ and SSE4.2; the
-        // intrinsics touch registers only.
+        // SAFETY: every caller has just seen that this CPU has PCLMULQDQ and SSE4.2, or runs within
+        // what was called because it has; the intrinsics touch registers only.
         unsafe { clmul_and_reduce(a, b) }
     }
 
+    /// Does work within which products are instructions rather than calls.
+    pub(super) fn run<W: WithMultiply>(work: W) -> W::Output {
+        // SAFETY: as above; the only caller has just looked.
+        unsafe { run_with_clmul(work) }
+    }
+
+    #[target_feature(enable = "pclmulqdq,sse4.2")]
+    fn run_with_clmul<W: WithMultiply>(work: W) -> W::Output {
+        work.run(Clmul)
+    }
+
+    /// Exists only within [`run_with_clmul`].
+    #[derive(Clone, Copy)]
+    struct Clmul;
+
+    impl Multiply for Clmul {
+        #[inline(always)]
+        fn product(self, a: u32, b: u32) -> u32 {
+            multiply(a, b)
+        }
+    }
+
+    #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.2")]
     fn clmul_and_reduce(a: u32, b: u32) -> u32 {
         let a = _mm_cvtsi32_si128(a as i32);

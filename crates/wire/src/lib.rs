@@ -16,6 +16,7 @@ pub mod id_map;
 pub mod message;
 pub mod message_set;
 pub mod partitioner;
+mod patch;
 pub mod rebatch;
 pub mod record;
 pub mod shapes;

@@ -57,10 +57,20 @@ impl<'a> Records<'a> {
             };
         }
         self.left -= 1;
-        let start = self.cursor.position();
-        let length = length(self.cursor.varint()?, "a record's length")?;
-        let body = self.cursor.skip(length, "a record")?;
-        let mut cursor = Cursor::starting_at(&self.payload[..body.end], body.start);
+        let record = Record::read(self.payload, self.cursor.position())?;
+        self.cursor = Cursor::starting_at(self.payload, record.range.end);
+        Ok(Some(record))
+    }
+}
+
+impl Record {
+    /// Reads the record that starts at `start`.
+    #[inline]
+    pub fn read(payload: &[u8], start: usize) -> Result<Self> {
+        let mut outer = Cursor::starting_at(payload, start);
+        let length = length(outer.varint()?, "a record's length")?;
+        let body = outer.skip(length, "a record")?;
+        let mut cursor = Cursor::starting_at(&payload[..body.end], body.start);
         cursor.i8("a record's attributes")?;
         let timestamp_delta = cursor.varlong()?;
         let offset_delta = cursor.varint()?;
@@ -77,7 +87,7 @@ impl<'a> Records<'a> {
             return Err(Error::TrailingBytes { left: headers.len(), count: 1 });
         }
         let range = start..body.end;
-        Ok(Some(Record { range, timestamp_delta, offset_delta, key, value, header_count, headers }))
+        Ok(Self { range, timestamp_delta, offset_delta, key, value, header_count, headers })
     }
 }
 

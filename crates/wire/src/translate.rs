@@ -4,14 +4,15 @@
 //! and a 4-byte big-endian id. Newer serializers put the id into a header instead; then the payload
 //! has no prefix, may well begin with 0x00, and must stay as it is.
 //!
-//! A translation changes ids and the batch's CRC, nothing else. It first finds all ids of a batch
-//! and only then writes, so a batch that turns out to be malformed passes untouched.
+//! A translation changes ids and the batch's CRC, nothing else. A batch that turns out to be malformed
+//! passes untouched.
 
 use std::ops::Range;
 
 use crate::batch::{self, Batch, Entries, Entry, at};
 use crate::codec::{self, Codec};
-use crate::crc::{self, Difference};
+use crate::crc;
+use crate::patch::{self, Done, Journal};
 use crate::record::{Record, Records};
 use crate::{Error, IdMap, Result};
 
@@ -77,9 +78,7 @@ const VALUE_HEADER: &[u8] = b"__value_schema_id";
 pub struct Translator {
     parts: Parts,
     decompressed_limit: usize,
-    found: Vec<Id>,
-    /// Places of GUIDs and their new value: few maps have any.
-    guids: Vec<(usize, [u8; 16])>,
+    journal: Journal,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -87,8 +86,8 @@ pub struct Translator {
 impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
-        let (found, guids, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, found, guids, plain, packed }
+        let (journal, plain, packed) = Default::default();
+        Self { parts, decompressed_limit, journal, plain, packed }
     }
 
     /// Changes which sides of the records are looked at.
@@ -149,89 +148,40 @@ impl Translator {
             return Ok(false);
         }
         let codec = header.codec()?;
-        let payload = if codec == Codec::None {
-            batch.payload()
-        } else {
-            // The new CRC will be computed over new bytes, so the old ones have to be right.
-            if !batch.crc_matches() {
-                return Err(Error::Decompress {
-                    codec: codec.name(),
-                    why: "the batch's CRC does not match".to_owned(),
-                });
-            }
-            codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
-            &self.plain
-        };
-        self.found.clear();
-        self.guids.clear();
-        walk(payload, header.count, self.parts, |met| match met {
-            Met::Id(id) => self.found.push(id),
-            Met::Guid(at) if map.has_guids() => {
-                let old = payload[at..at + 16].try_into().expect("a GUID has sixteen bytes");
-                self.guids.extend(map.guid(old).map(|new| (at, new)));
-            }
-            Met::Guid(_) => {}
-        })?;
-        tally.records += header.count as u64;
-        self.look_up(map, tally);
-        if !self.guids.is_empty() {
-            self.take_guids(tally);
-        }
-        if self.found.is_empty() {
-            return Ok(false);
-        }
         if codec == Codec::None {
-            let mut difference = Difference::default();
-            for id in &self.found {
-                let at = batch::HEADER + id.at;
-                let old = bytes[at..at + 4].try_into().expect("ids() gives places in the payload");
-                let new = id.id.to_be_bytes();
-                difference.word(at, old, new);
-                bytes[at..at + 4].copy_from_slice(&new);
+            let (start, journal) = (batch::HEADER, &mut self.journal);
+            let done = patch::patch(bytes, start, header.count, self.parts, map, journal)?;
+            tally.take(header.count, &done);
+            if done.translated > 0 {
+                let crc = header.crc ^ done.difference.finish(bytes.len());
+                bytes[at::CRC..at::CRC + 4].copy_from_slice(&crc.to_be_bytes());
             }
-            let crc = header.crc ^ difference.finish(bytes.len());
-            bytes[at::CRC..at::CRC + 4].copy_from_slice(&crc.to_be_bytes());
             return Ok(false);
         }
-        for id in &self.found {
-            self.plain[id.at..id.at + 4].copy_from_slice(&id.id.to_be_bytes());
+        // The new CRC will be computed over new bytes, so the old ones have to be right.
+        if !batch.crc_matches() {
+            return Err(Error::BatchCrc);
+        }
+        codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
+        let (plain, journal) = (&mut self.plain, &mut self.journal);
+        let done = patch::patch(plain, 0, header.count, self.parts, map, journal)?;
+        tally.take(header.count, &done);
+        if done.translated == 0 {
+            return Ok(false);
         }
         repack(bytes, codec, &self.plain, &mut self.packed);
         Ok(true)
     }
-
-    /// A GUID is patched like four ids that stand side by side.
-    fn take_guids(&mut self, tally: &mut Tally) {
-        tally.translated += self.guids.len() as u64;
-        for &(at, guid) in &self.guids {
-            self.found.extend(guid.chunks_exact(4).enumerate().map(|(index, word)| {
-                let word = word.try_into().expect("chunks_exact() gives four bytes");
-                let id = u32::from_be_bytes(word);
-                Id { part: Part::Value, id, at: at + 4 * index, offset_delta: 0 }
-            }));
-        }
-        self.found.sort_unstable_by_key(|it| it.at);
-    }
-
-    /// Keeps those of the found ids that change, with their new value.
-    fn look_up(&mut self, map: &IdMap, tally: &mut Tally) {
-        self.found.retain_mut(|found| match map.target(found.id) {
-            None => {
-                tally.unmapped += 1;
-                tally.first_unmapped.get_or_insert(*found);
-                false
-            }
-            Some(target) => {
-                let changed = target != found.id;
-                found.id = target;
-                changed
-            }
-        });
-        tally.translated += self.found.len() as u64;
-    }
 }
 
 impl Tally {
+    fn take(&mut self, records: i32, done: &Done) {
+        self.records += records as u64;
+        self.translated += done.translated;
+        self.unmapped += done.unmapped;
+        self.first_unmapped = self.first_unmapped.or(done.first_unmapped);
+    }
+
     fn note(&mut self, error: Error) {
         self.undecodable += 1;
         self.first_error.get_or_insert(error);
@@ -261,41 +211,17 @@ pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<
 
 /// Finds every schema id in a decompressed payload, in ascending order of place.
 pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) -> Result<()> {
-    walk(payload, count, parts, |met| {
-        if let Met::Id(id) = met {
-            found(id);
-        }
-    })
-}
-
-/// What a record's framing leads to.
-enum Met {
-    Id(Id),
-    /// Where a GUID lies in a header.
-    Guid(usize),
-}
-
-/// Finds ids and GUIDs, record by record; ids in ascending order of place.
-#[inline]
-fn walk(payload: &[u8], count: i32, parts: Parts, mut met: impl FnMut(Met)) -> Result<()> {
     let mut records = Records::new(payload, count);
     while let Some(record) = records.next_record()? {
-        let framing = if record.header_count == 0 {
-            Framing::default()
-        } else {
-            Framing::of(payload, &record)?
-        };
+        let framing = Framing::of(payload, &record)?;
         let mut note = |part, at: usize| {
             let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
             let id = u32::from_be_bytes(bytes);
-            met(Met::Id(Id { part, id, at, offset_delta: record.offset_delta }));
+            found(Id { part, id, at, offset_delta: record.offset_delta });
         };
         if parts.keys && !framing.key_header {
-            record
-                .key
-                .iter()
-                .filter_map(|it| prefix(payload, it))
-                .for_each(|at| note(Part::Key, at));
+            let key = record.key.iter().filter_map(|it| prefix(payload, it));
+            key.for_each(|at| note(Part::Key, at));
         }
         if parts.values && !framing.value_header {
             let value = record.value.iter().filter_map(|it| prefix(payload, it));
@@ -306,34 +232,29 @@ fn walk(payload: &[u8], count: i32, parts: Parts, mut met: impl FnMut(Met)) -> R
                 note(part, at);
             }
         }
-        for (part, at) in framing.guids {
-            if if part == Part::Key { parts.keys } else { parts.values } {
-                met(Met::Guid(at));
-            }
-        }
     }
     Ok(())
 }
 
 /// Where the id stands in a key, value or header that starts with the magic byte 0x00.
-#[inline]
-fn prefix(payload: &[u8], part: &Range<usize>) -> Option<usize> {
+#[inline(always)]
+pub(crate) fn prefix(payload: &[u8], part: &Range<usize>) -> Option<usize> {
     (part.len() >= 5 && payload[part.start] == 0).then_some(part.start + 1)
 }
 
 /// What the headers of a record say about its schema ids.
 #[derive(Debug, Default)]
-struct Framing {
-    key_header: bool,
-    value_header: bool,
+pub(crate) struct Framing {
+    pub(crate) key_header: bool,
+    pub(crate) value_header: bool,
     /// Ids that stand in headers. Almost always empty, so it allocates almost never.
-    ids: Vec<(Part, usize)>,
+    pub(crate) ids: Vec<(Part, usize)>,
     /// The same for GUIDs.
-    guids: Vec<(Part, usize)>,
+    pub(crate) guids: Vec<(Part, usize)>,
 }
 
 impl Framing {
-    fn of(payload: &[u8], record: &Record) -> Result<Self> {
+    pub(crate) fn of(payload: &[u8], record: &Record) -> Result<Self> {
         let mut framing = Self::default();
         let mut headers = record.headers(payload);
         while let Some((name, value)) = headers.next_header()? {
