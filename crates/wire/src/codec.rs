@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
+use crate::edit::{self, Edits};
 use crate::{Error, Result};
 
 /// What one batch may grow to when it is decompressed, unless settings say otherwise, bytes.
@@ -72,6 +73,23 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|why| damaged(codec, &why))?;
             read_bounded(codec, decoder, limit, out)
         }
+    }
+}
+
+/// Appends to `out` what `original` becomes with edits, where its codec lets a stream be edited.
+pub(crate) fn edit(
+    codec: Codec,
+    original: &[u8],
+    edits: &Edits<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    match codec {
+        Codec::Lz4 => edit::lz4(original, edits, out),
+        Codec::Snappy => {
+            let header = original.starts_with(XERIAL_MAGIC).then_some(XERIAL_HEADER);
+            edit::snappy(original, header, edits, out)
+        }
+        Codec::None | Codec::Gzip | Codec::Zstd => None,
     }
 }
 

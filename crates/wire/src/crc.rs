@@ -8,6 +8,11 @@
 //!
 //! Polynomials are bit-reflected as in CRC-32C: bit 31 of a `u32` is the coefficient of `x^0`.
 
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the CPU's instructions"
+)]
+
 /// The Castagnoli polynomial, reflected.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod codec;
 pub mod crc;
 pub mod cursor;
+mod edit;
 mod error;
 pub mod frame;
 pub mod id_map;

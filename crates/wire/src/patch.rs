@@ -7,6 +7,11 @@
 //! is put back as it was. `tests/patch.rs` and a fuzz target compare all this with a slow, obvious
 //! twin.
 
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the CPU's instructions"
+)]
+
 use std::ops::Range;
 
 use crate::crc::{Difference, Multiply};

@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::batch::{self, Batch, Entries, Entry, at};
 use crate::codec::{self, Codec};
 use crate::crc;
+use crate::edit::Edits;
 use crate::patch::{self, Done, Journal};
 use crate::record::{Record, Records};
 use crate::{Error, IdMap, Result};
@@ -79,6 +80,7 @@ pub struct Translator {
     parts: Parts,
     decompressed_limit: usize,
     journal: Journal,
+    granules: Vec<u64>,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -86,8 +88,8 @@ pub struct Translator {
 impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
-        let (journal, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, journal, plain, packed }
+        let (journal, granules, plain, packed) = Default::default();
+        Self { parts, decompressed_limit, journal, granules, plain, packed }
     }
 
     /// Changes which sides of the records are looked at.
@@ -169,7 +171,16 @@ impl Translator {
         if done.translated == 0 {
             return Ok(false);
         }
-        repack(bytes, codec, &self.plain, &mut self.packed);
+        let (head, payload) = bytes.split_at(batch::HEADER);
+        self.packed.clear();
+        self.packed.extend_from_slice(head);
+        let words = self.journal.iter().map(|&(at, _)| at);
+        let edits = Edits::new(&self.plain, words, &mut self.granules);
+        if codec::edit(codec, payload, &edits, &mut self.packed).is_some() {
+            seal(&mut self.packed);
+        } else {
+            repack(bytes, codec, &self.plain, &mut self.packed);
+        }
         Ok(true)
     }
 }
@@ -203,6 +214,11 @@ pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<
     let (head, payload) = original.split_at(batch::HEADER);
     codec::compress(codec, plain, payload, out);
     out.splice(0..0, head.iter().copied());
+    seal(out);
+}
+
+/// Sets the length and the CRC of a batch that was written anew.
+fn seal(out: &mut [u8]) {
     let length = (out.len() - batch::PREFIX) as i32;
     out[at::LENGTH..at::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
     let crc = crc::crc32c(&out[batch::CRC_FROM..]);
@@ -237,7 +253,7 @@ pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) 
 }
 
 /// Where the id stands in a key, value or header that starts with the magic byte 0x00.
-#[inline(always)]
+#[inline]
 pub(crate) fn prefix(payload: &[u8], part: &Range<usize>) -> Option<usize> {
     (part.len() >= 5 && payload[part.start] == 0).then_some(part.start + 1)
 }

@@ -118,19 +118,16 @@ fn the_hot_path_does_what_its_slow_twin_does() {
         } else {
             reference::translate(&batch, &pairs, &guids, *sides)
         };
-        match wanted {
-            Some((wanted, translated, unmapped)) => {
-                assert!(found == wanted, "case {case}: {batch:?}");
-                assert_eq!((tally.translated, tally.unmapped), (translated, unmapped), "{case}");
-                assert_eq!(tally.undecodable, 0, "case {case}: {:?}", tally.first_error);
-                changed += u64::from(translated > 0);
-            }
-            None => {
-                assert!(found == batch, "case {case}: a malformed batch was changed");
-                assert_eq!((tally.translated, tally.unmapped), (0, 0), "case {case}");
-                assert!(tally.undecodable == 1, "case {case}: {batch:?}");
-                malformed += 1;
-            }
+        if let Some((wanted, translated, unmapped)) = wanted {
+            assert!(found == wanted, "case {case}: {batch:?}");
+            assert_eq!((tally.translated, tally.unmapped), (translated, unmapped), "{case}");
+            assert_eq!(tally.undecodable, 0, "case {case}: {:?}", tally.first_error);
+            changed += u64::from(translated > 0);
+        } else {
+            assert!(found == batch, "case {case}: a malformed batch was changed");
+            assert_eq!((tally.translated, tally.unmapped), (0, 0), "case {case}");
+            assert!(tally.undecodable == 1, "case {case}: {batch:?}");
+            malformed += 1;
         }
     }
     println!("{cases} batches, {changed} with changed ids, {malformed} malformed");

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 /// Replaces the ids of one uncompressed batch; `None` where it is malformed.
-pub fn translate(
+pub(crate) fn translate(
     batch: &[u8],
     ids: &HashMap<u32, u32>,
     guids: &HashMap<[u8; 16], [u8; 16]>,
