@@ -15,45 +15,78 @@ use twox_hash::XxHash32;
 /// The new plain text, and where it differs from the old one.
 pub(crate) struct Edits<'a> {
     plain: &'a [u8],
+    /// The first bytes of the changed words, in ascending order.
+    words: &'a [usize],
     /// A bit for each granule of the text that has a changed byte.
-    granules: &'a [u64],
+    granules: &'a [u8],
 }
 
-/// Bytes of the text that share a bit.
-const GRANULE: usize = 64;
+/// Bytes of the text that share a bit: so few that most matches touch none that has changed, so many
+/// that the bits of a batch lie in the nearest cache.
+const GRANULE: usize = 8;
+/// Bytes of a changed word.
+const WORD: usize = 4;
+/// Behind the last bit there are as many bytes as are read at once.
+const PADDING: usize = 8;
+
+/// The buffers of [`Edits`].
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    words: Vec<usize>,
+    granules: Vec<u8>,
+}
 
 impl<'a> Edits<'a> {
-    /// Takes the places of the changed words; `granules` is a buffer.
+    /// Takes the places of the changed words, in ascending order.
     pub(crate) fn new(
         plain: &'a [u8],
         words: impl Iterator<Item = usize>,
-        granules: &'a mut Vec<u64>,
+        buffers: &'a mut Buffers,
     ) -> Self {
+        let Buffers { words: places, granules } = buffers;
+        places.clear();
+        places.extend(words);
         granules.clear();
-        granules.resize(plain.len() / (GRANULE * 64) + 1, 0);
-        for at in words {
-            for byte in [at, at + 3] {
-                granules[byte / (GRANULE * 64)] |= 1 << (byte / GRANULE % 64);
+        granules.resize(plain.len() / (GRANULE * 8) + 1 + PADDING, 0);
+        for at in places.iter() {
+            for byte in [*at, at + WORD - 1] {
+                granules[byte / (GRANULE * 8)] |= 1 << (byte / GRANULE % 8);
             }
         }
-        Self { plain, granules }
+        Self { plain, words: places, granules }
     }
 
     /// Whether a changed byte may lie in the range.
     #[inline]
-    fn touch(&self, range: &Range<usize>) -> bool {
-        let granules = range.start / GRANULE..=(range.end - 1) / GRANULE;
-        granules.into_iter().any(|it| self.granules[it / 64] >> (it % 64) & 1 == 1)
+    fn touch(&self, range: Range<usize>) -> bool {
+        let (first, last) = (range.start / GRANULE, (range.end - 1) / GRANULE);
+        let bits = self.bits(first);
+        match last - first {
+            // Of the 64 bits that are read up to seven lie before the first.
+            more @ 0..57 => bits << (63 - more) != 0,
+            _ => bits != 0 || self.touch((first + 57) * GRANULE..range.end),
+        }
+    }
+
+    /// The bits of 57 granules or more from one on.
+    #[inline]
+    fn bits(&self, first: usize) -> u64 {
+        let bytes = self.granules.get(first / 8..first / 8 + PADDING);
+        bytes.and_then(|it| it.first_chunk()).map_or(0, |it| u64::from_le_bytes(*it) >> (first % 8))
     }
 
     /// Whether a match of `length` bytes, `offset` back from `at`, still gives what stands there.
     #[inline]
-    fn holds(&self, at: usize, offset: usize, length: usize) -> bool {
+    fn holds(&self, at: usize, offset: usize, length: usize, ahead: &Ahead<'_>) -> bool {
         let (here, there) = (at..at + length, at - offset..at - offset + length);
-        if !self.touch(&here) && !self.touch(&there) {
+        if !ahead.touch(here.end) && !self.touch(there.clone()) {
             return true;
         }
         self.plain[here] == self.plain[there]
+    }
+
+    fn ahead(&self) -> Ahead<'a> {
+        Ahead { words: self.words }
     }
 
     /// From `at` to `end`, the next run of bytes that are the same `offset` back, of `least` bytes or
@@ -72,13 +105,38 @@ impl<'a> Edits<'a> {
     }
 }
 
+/// The changed words that do not lie behind.
+#[derive(Clone)]
+struct Ahead<'a> {
+    words: &'a [usize],
+}
+
+impl Ahead<'_> {
+    /// Passes over those that end before `text`.
+    #[inline]
+    fn advance(&mut self, text: usize) {
+        while let Some((first, rest)) = self.words.split_first()
+            && first + WORD <= text
+        {
+            self.words = rest;
+        }
+    }
+
+    /// Whether one begins before `end`.
+    #[inline]
+    fn touch(&self, end: usize) -> bool {
+        self.words.first().is_some_and(|first| *first < end)
+    }
+}
+
 /// Appends to `out` the LZ4 frames of `original` with the new text. `None` where that is not what
 /// it is written for: then the text has to be compressed.
 pub(crate) fn lz4(original: &[u8], edits: &Edits<'_>, out: &mut Vec<u8>) -> Option<()> {
     let mut at = 0;
     let mut text = 0;
+    let mut ahead = edits.ahead();
     while at < original.len() {
-        (at, text) = lz4_frame(original, at, edits, text, out)?;
+        (at, text) = lz4_frame(original, at, edits, &mut ahead, text, out)?;
     }
     (text == edits.plain.len()).then_some(())
 }
@@ -101,6 +159,7 @@ fn lz4_frame(
     original: &[u8],
     mut at: usize,
     edits: &Edits<'_>,
+    ahead: &mut Ahead<'_>,
     start: usize,
     out: &mut Vec<u8>,
 ) -> Option<(usize, usize)> {
@@ -126,7 +185,7 @@ fn lz4_frame(
         let size_at = out.len();
         out.extend_from_slice(&[0; 4]);
         let end = if size & PLAIN_BLOCK == 0 {
-            lz4_block(block, edits, text, out)?
+            lz4_block(block, edits, ahead, text, out)?
         } else {
             out.extend_from_slice(edits.plain.get(text..text + length)?);
             text + length
@@ -164,7 +223,13 @@ const LAST_LITERALS: usize = 5;
 const SURELY_TWELVE: usize = 32;
 
 /// Edits a block whose text begins at `start`; gives where that ends.
-fn lz4_block(block: &[u8], edits: &Edits<'_>, start: usize, out: &mut Vec<u8>) -> Option<usize> {
+fn lz4_block(
+    block: &[u8],
+    edits: &Edits<'_>,
+    ahead: &mut Ahead<'_>,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
     let mut at = 0;
     let mut text = start;
     // Up to here the block was copied or written anew.
@@ -196,11 +261,13 @@ fn lz4_block(block: &[u8], edits: &Edits<'_>, start: usize, out: &mut Vec<u8>) -
         if offset == 0 || offset > here {
             return None;
         }
-        if edits.holds(here, offset, length) {
+        let literals_changed = literals > 0 && ahead.touch(here);
+        ahead.advance(here);
+        if edits.holds(here, offset, length, ahead) {
             if let Some(first) = pending.take() {
                 lz4_sequence(&edits.plain[first..here], Some((offset, length)), out);
                 copied = at;
-            } else if literals > 0 && edits.touch(&(text..here)) {
+            } else if literals_changed {
                 out.extend_from_slice(&block[copied..literals_at]);
                 out.extend_from_slice(&edits.plain[text..here]);
                 copied = literals_at + literals;
@@ -223,6 +290,7 @@ fn lz4_block(block: &[u8], edits: &Edits<'_>, start: usize, out: &mut Vec<u8>) -
             pending = (first < end).then_some(first);
             copied = at;
         }
+        ahead.advance(end);
         text = end;
     }
 }
@@ -272,11 +340,12 @@ pub(crate) fn snappy(
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let Some(header) = header else {
-        let end = snappy_block(original, edits, 0, out)?;
+        let end = snappy_block(original, edits, &mut edits.ahead(), 0, out)?;
         return (end == edits.plain.len()).then_some(());
     };
     out.extend_from_slice(original.get(..header)?);
     let (mut at, mut text) = (header, 0);
+    let mut ahead = edits.ahead();
     while at < original.len() {
         let length = i32::from_be_bytes(original.get(at..at + 4)?.try_into().ok()?);
         at += 4;
@@ -284,47 +353,66 @@ pub(crate) fn snappy(
         at += block.len();
         let length_at = out.len();
         out.extend_from_slice(&[0; 4]);
-        text = snappy_block(block, edits, text, out)?;
+        text = snappy_block(block, edits, &mut ahead, text, out)?;
         let length = (out.len() - length_at - 4) as i32;
         out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
     }
     (text == edits.plain.len()).then_some(())
 }
 
-/// The bits of a tag that tell what it is.
-const KIND: u8 = 0b11;
-const LITERALS: u8 = 0b00;
 /// A copy of fewer bytes costs as much as literals.
 const LEAST_COPY: usize = 4;
 
-fn snappy_block(block: &[u8], edits: &Edits<'_>, start: usize, out: &mut Vec<u8>) -> Option<usize> {
+fn snappy_block(
+    block: &[u8],
+    edits: &Edits<'_>,
+    ahead: &mut Ahead<'_>,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
     let (stated, mut at) = crate::varint::read_u32(block).ok()?;
     let block_end = start.checked_add(stated as usize).filter(|it| *it <= edits.plain.len())?;
     let mut text = start;
     let mut copied = 0;
-    while at < block.len() {
+    loop {
+        (at, text) = pass_over(block, edits, ahead, start, (at, text));
+        let Some(&tag) = block.get(at) else { break };
         let element = at;
-        let tag = block[at];
         at += 1;
-        if tag & KIND == LITERALS {
-            let length = snappy_literal_length(block, &mut at, tag)?;
-            let end = text.checked_add(length).filter(|it| *it <= block_end)?;
-            let literals = at;
-            at = at.checked_add(length).filter(|it| *it <= block.len())?;
-            if edits.touch(&(text..end)) {
-                out.extend_from_slice(&block[copied..literals]);
-                out.extend_from_slice(&edits.plain[text..end]);
-                copied = at;
+        let bits = usize::from(tag >> 2);
+        let (length, offset) = match tag & 0b11 {
+            0b00 => {
+                let length = snappy_literal_length(block, &mut at, bits)?;
+                let end = text.checked_add(length).filter(|it| *it <= block_end)?;
+                let literals = at;
+                at = at.checked_add(length).filter(|it| *it <= block.len())?;
+                if ahead.touch(end) {
+                    out.extend_from_slice(&block[copied..literals]);
+                    out.extend_from_slice(&edits.plain[text..end]);
+                    copied = at;
+                    ahead.advance(end);
+                }
+                text = end;
+                continue;
             }
-            text = end;
-            continue;
-        }
-        let (length, offset) = snappy_copy(block, &mut at, tag)?;
-        let end = text.checked_add(length).filter(|it| *it <= block_end)?;
-        if offset == 0 || offset > text - start {
+            0b01 => {
+                at += 1;
+                ((bits & 7) + 4, usize::from(tag >> 5) << 8 | usize::from(*block.get(at - 1)?))
+            }
+            0b10 => {
+                at += 2;
+                (bits + 1, usize::from(u16::from_le_bytes(*block.get(at - 2..)?.first_chunk()?)))
+            }
+            _ => {
+                at += 4;
+                (bits + 1, u32::from_le_bytes(*block.get(at - 4..)?.first_chunk()?) as usize)
+            }
+        };
+        let end = text + length;
+        if end > block_end || offset == 0 || offset > text - start {
             return None;
         }
-        if !edits.holds(text, offset, length) {
+        if !edits.holds(text, offset, length, ahead) {
             out.extend_from_slice(&block[copied..element]);
             let mut next = text;
             while let Some(run) = edits.next_run(next, end, offset, LEAST_COPY) {
@@ -335,35 +423,85 @@ fn snappy_block(block: &[u8], edits: &Edits<'_>, start: usize, out: &mut Vec<u8>
             snappy_literals(&edits.plain[next..end], out);
             copied = at;
         }
+        ahead.advance(end);
         text = end;
     }
-    out.extend_from_slice(&block[copied..]);
+    out.extend_from_slice(block.get(copied..)?);
     (text == block_end).then_some(text)
 }
 
+/// What a tag says of its element.
+#[derive(Clone, Copy)]
+struct Element {
+    /// Bytes of text; zero where it takes a closer look.
+    length: u8,
+    /// Bytes of the offset behind the tag, as a mask of them.
+    mask: u32,
+    /// Bits of the offset in the tag.
+    high: u32,
+    /// From this tag to the next.
+    size: u8,
+}
+
+static ELEMENTS: [Element; 256] = {
+    let none = Element { length: 0, mask: 0, high: 0, size: 0 };
+    let mut elements = [none; 256];
+    let mut tag = 0;
+    while tag < 256 {
+        let bits = tag >> 2;
+        elements[tag] = match tag & 0b11 {
+            0b00 if bits < 60 => {
+                Element { length: bits as u8 + 1, mask: 0, high: 0, size: bits as u8 + 2 }
+            }
+            0b00 => none,
+            0b01 => {
+                let (length, high) = ((bits & 7) as u8 + 4, (tag as u32 >> 5) << 8);
+                Element { length, mask: 0xff, high, size: 2 }
+            }
+            0b10 => Element { length: bits as u8 + 1, mask: 0xffff, high: 0, size: 3 },
+            _ => Element { length: bits as u8 + 1, mask: u32::MAX, high: 0, size: 5 },
+        };
+        tag += 1;
+    }
+    elements
+};
+
+/// Passes over elements that no change touches, without a branch that depends on their kind; gives
+/// where the first other one and its text begin.
+#[inline]
+fn pass_over(
+    block: &[u8],
+    edits: &Edits<'_>,
+    ahead: &Ahead<'_>,
+    start: usize,
+    (mut at, mut text): (usize, usize),
+) -> (usize, usize) {
+    while let Some(&[tag, b0, b1, b2, b3]) = block.get(at..).and_then(|it| it.first_chunk()) {
+        let element = ELEMENTS[usize::from(tag)];
+        let word = u32::from_le_bytes([b0, b1, b2, b3]) & element.mask;
+        // Zero for literals: then the source is the text itself.
+        let offset = (word | element.high) as usize;
+        let end = text + usize::from(element.length);
+        let is_wrong = offset > text - start || (offset == 0) != (element.mask == 0);
+        if element.length == 0 || is_wrong || ahead.touch(end) || end > edits.plain.len() {
+            break;
+        }
+        let there = text - offset;
+        if edits.touch(there..there + usize::from(element.length)) {
+            break;
+        }
+        (at, text) = (at + usize::from(element.size), end);
+    }
+    (at, text)
+}
+
 /// Six bits of the tag, or one to four bytes after it, less one.
-fn snappy_literal_length(block: &[u8], at: &mut usize, tag: u8) -> Option<usize> {
-    let bits = usize::from(tag >> 2);
+fn snappy_literal_length(block: &[u8], at: &mut usize, bits: usize) -> Option<usize> {
     let Some(bytes) = bits.checked_sub(59).filter(|it| *it > 0) else { return Some(bits + 1) };
     let mut word = [0; 8];
     word[..bytes].copy_from_slice(block.get(*at..*at + bytes)?);
     *at += bytes;
     Some(usize::try_from(u64::from_le_bytes(word)).ok()? + 1)
-}
-
-/// The length and the offset of a copy.
-fn snappy_copy(block: &[u8], at: &mut usize, tag: u8) -> Option<(usize, usize)> {
-    let bits = usize::from(tag >> 2);
-    if tag & 3 == 1 {
-        let low = usize::from(*block.get(*at)?);
-        *at += 1;
-        return Some(((bits & 7) + 4, usize::from(tag >> 5) << 8 | low));
-    }
-    let bytes = if tag & 3 == 2 { 2 } else { 4 };
-    let mut word = [0; 4];
-    word[..bytes].copy_from_slice(block.get(*at..*at + bytes)?);
-    *at += bytes;
-    Some((bits + 1, u32::from_le_bytes(word) as usize))
 }
 
 /// A copy is 64 bytes long at the most, so literals in its place are too.
@@ -425,8 +563,8 @@ mod tests {
     fn check(codec: Codec, framing: &[u8], old: &[u8], new: &[u8], words: &[usize]) {
         let (mut packed, mut edited, mut back) = (Vec::new(), Vec::new(), Vec::new());
         compress(codec, old, framing, &mut packed);
-        let mut granules = Vec::new();
-        let edits = Edits::new(new, words.iter().copied(), &mut granules);
+        let mut buffers = Buffers::default();
+        let edits = Edits::new(new, words.iter().copied(), &mut buffers);
         codec::edit(codec, &packed, &edits, &mut edited).expect("our own streams can be edited");
         decompress(codec, &edited, new.len(), &mut back).expect("what was edited can be read");
         assert!(back == new, "{codec:?} {framing:?}: the text differs");
@@ -492,8 +630,8 @@ mod tests {
             let old = b"some text, some text, some text again".repeat(20);
             let mut packed = Vec::new();
             compress(codec, &old, &framing, &mut packed);
-            let mut granules = Vec::new();
-            let edits = Edits::new(&old, [5_usize].into_iter(), &mut granules);
+            let mut buffers = Buffers::default();
+            let edits = Edits::new(&old, [5_usize].into_iter(), &mut buffers);
             for length in 0..packed.len() {
                 let edited = codec::edit(codec, &packed[..length], &edits, &mut Vec::new());
                 assert!(edited.is_none(), "{codec:?} cut at {length}");
@@ -522,6 +660,7 @@ mod tests {
                 new[at + 4 - width..at + 4].copy_from_slice(&bytes[..width]);
                 words.push(at);
             }
+            words.sort_unstable();
             for (codec, framing) in framings() {
                 check(codec, &framing, &old, &new, &words);
             }
@@ -538,8 +677,8 @@ mod tests {
                     stream.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
                 }
                 stream.extend_from_slice(&bytes);
-                let mut granules = Vec::new();
-                let edits = Edits::new(&plain, [0_usize].into_iter(), &mut granules);
+                let mut buffers = Buffers::default();
+                let edits = Edits::new(&plain, [0_usize].into_iter(), &mut buffers);
                 let _ = codec::edit(codec, &stream, &edits, &mut Vec::new());
             }
         }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::batch::{self, Batch, Entries, Entry, at};
 use crate::codec::{self, Codec};
 use crate::crc;
-use crate::edit::Edits;
+use crate::edit::{Buffers, Edits};
 use crate::patch::{self, Done, Journal};
 use crate::record::{Record, Records};
 use crate::{Error, IdMap, Result};
@@ -80,7 +80,7 @@ pub struct Translator {
     parts: Parts,
     decompressed_limit: usize,
     journal: Journal,
-    granules: Vec<u64>,
+    buffers: Buffers,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -88,8 +88,8 @@ pub struct Translator {
 impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
-        let (journal, granules, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, journal, granules, plain, packed }
+        let (journal, buffers, plain, packed) = Default::default();
+        Self { parts, decompressed_limit, journal, buffers, plain, packed }
     }
 
     /// Changes which sides of the records are looked at.
@@ -125,6 +125,10 @@ impl Translator {
             };
             match self.batch(&mut records[start..end], map, tally) {
                 Ok(false) => {}
+                // Nearly always it is the only one.
+                Ok(true) if start == 0 && end == records.len() => {
+                    return Some(std::mem::take(&mut self.packed));
+                }
                 Ok(true) => {
                     let out = rebuilt.get_or_insert_with(|| Vec::with_capacity(records.len() + 64));
                     out.extend_from_slice(&records[copied..start]);
@@ -175,7 +179,7 @@ impl Translator {
         self.packed.clear();
         self.packed.extend_from_slice(head);
         let words = self.journal.iter().map(|&(at, _)| at);
-        let edits = Edits::new(&self.plain, words, &mut self.granules);
+        let edits = Edits::new(&self.plain, words, &mut self.buffers);
         if codec::edit(codec, payload, &edits, &mut self.packed).is_some() {
             seal(&mut self.packed);
         } else {
