@@ -1,11 +1,16 @@
 //! The proxy while it runs: maps that change under it.
 
-use serde_json::Value;
-use testbed::Broker;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
 use testbed::broker::Embedded;
 use testbed::client::{self, Compression, Message, framed, id_of};
 use testbed::real::{self, Kafka};
-use testbed::workshop::{RunningProxy, Workshop};
+use testbed::registry::Options;
+use testbed::workshop::{RunningProxy, Workshop, done, kafka_backup, stderr};
+use testbed::{Broker, EmbeddedRegistry};
 
 async fn write_through(proxy: &RunningProxy, id: u32) {
     let message = Message::new(None, Some(&framed(id, b"payload")));
@@ -140,4 +145,202 @@ async fn rules_say_what_is_done_in_which_topic() {
     assert!(metrics.contains("failures_total{reason=\"rejected\"}"), "{metrics}");
     let found = client::consume(&kafka.bootstrap(), "strict", 2, 2).await.unwrap();
     assert_eq!(found.len(), 2);
+}
+
+async fn read_through(proxy: &RunningProxy, topic: &str, count: usize) -> Vec<u32> {
+    let found = client::consume(&proxy.bootstrap, topic, 1, count).await.unwrap();
+    found.iter().map(|it| id_of(it.value.as_deref().unwrap()).unwrap()).collect()
+}
+
+/// Old records are read with the new registry, new ones with the old, and none is translated that
+/// was written after the cut-over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_is_translated_either_way() {
+    if !real::available() {
+        return;
+    }
+    let kafka = Kafka::start(1);
+    let bootstrap = kafka.bootstrap();
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105, "6": 106, "105": 7}"#);
+    let write = async |id: u32| {
+        let message = Message::new(None, Some(&framed(id, b"payload")));
+        client::produce(&bootstrap, "orders", Compression::Lz4, &[message]).await.unwrap();
+    };
+    client::create_topic(&bootstrap, "orders", 1).await.unwrap();
+    write(5).await;
+    write(6).await;
+    let snapshot = shop.path("cut-over.json");
+    let job = shop.write(
+        "job.yaml",
+        &format!(
+            "mode: restore\nbackup_id: one\ntarget: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
+             storage: {}\n",
+            shop.storage()
+        ),
+    );
+    let arguments = ["offsets", "snapshot", "--config", job.to_str().unwrap(), "-o"];
+    let output = kafka_backup(&[&arguments[..], &[snapshot.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    write(105).await;
+
+    let start = |rewrite: &str| shop.proxy(&shop.proxy_yaml(&bootstrap, &map, rewrite));
+    // 105 is an id of the old registry too, and one of the new: only the cut-over tells them apart.
+    let forward = start("{ produce: false, fetch: forward }");
+    assert_eq!(read_through(&forward, "orders", 3).await, [105, 106, 7]);
+    let until = format!("until_offsets: {}", snapshot.display());
+    let forward = start(&format!("{{ produce: false, fetch: true, {until} }}"));
+    assert_eq!(read_through(&forward, "orders", 3).await, [105, 106, 105]);
+    assert_eq!(forward.metric("schema_proxy_topic_ids_translated_total{topic=\"orders\"}"), 2);
+    let reverse = start("{ produce: true, fetch: reverse }");
+    assert_eq!(read_through(&reverse, "orders", 3).await, [5, 6, 5]);
+
+    // A share group (KIP-932) sees the same.
+    let features = "org.apache.kafka.tools.ConfigCommand";
+    let earliest = ["--entity-type", "groups", "--entity-name", "sharing", "--alter"];
+    let earliest = [&earliest[..], &["--add-config", "share.auto.offset.reset=earliest"]].concat();
+    let server = ["--bootstrap-server", bootstrap.as_str()];
+    real::tool_says(features, &[&server[..], &earliest].concat(), b"");
+    real::tool_says("kafka.admin.ConfigCommand", &[&server[..], &earliest].concat(), b"");
+    let share = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
+    let through = ["--bootstrap-server", &reverse.bootstrap, "--topic", "orders"];
+    let group = ["--group", "sharing", "--max-messages", "3", "--timeout-ms", "30000"];
+    let seen = real::tool(share, &[&through[..], &group].concat(), b"");
+    let ids: Vec<u8> =
+        seen.split(|it| *it == b'\n').filter(|it| it.len() > 4).map(|it| it[4]).collect();
+    assert_eq!(ids, [5, 6, 5], "{}", String::from_utf8_lossy(&seen));
+
+    // Two ids that become one have no way back.
+    let twice = shop.write("twice.json", r#"{"3": 9, "4": 9}"#);
+    let file = shop.proxy_yaml(&bootstrap, &twice, "{ fetch: reverse }");
+    let mut refused = shop.start_proxy(&file);
+    refused.wait_for_text("schema ids 3 and 4 both become 9, so `fetch: reverse`", 1);
+}
+
+/// Ids are translated once, whoever stands in a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_translated_twice() {
+    if !real::available() {
+        return;
+    }
+    let (source, target) = (Kafka::start(1), Kafka::start(1));
+    let old = EmbeddedRegistry::start(Options::default()).await.unwrap();
+    let options = Options { first_id: Some(70), ..Options::default() };
+    let new = EmbeddedRegistry::start(options).await.unwrap();
+    let id = old.register("orders-value", &json!({ "schema": "\"string\"" }));
+    client::create_topic(&source.bootstrap(), "orders", 1).await.unwrap();
+    let message = Message::new(None, Some(&framed(id, b"payload")));
+    client::produce(&source.bootstrap(), "orders", Compression::None, &[message]).await.unwrap();
+    let shop = Workshop::new();
+    done("backup", &shop.backup_yaml("one", &source.bootstrap(), &old.url()));
+
+    // A proxy with another map: refused before the first record.
+    let map = shop.write("map.json", &json!({ id.to_string(): 4, "70": 71 }).to_string());
+    let proxy = shop.proxy(&shop.proxy_yaml(&target.bootstrap(), &map, "{}"));
+    let restore = shop.restore_yaml("one", &proxy.bootstrap, &new.url());
+    let output = kafka_backup(&["restore", "--config", restore.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("a schema-proxy whose id map is not the one of this restore"), "{text}");
+
+    // With the restore's own map the proxy does it.
+    std::fs::copy(shop.path("store/one/id-map.json"), &map).unwrap();
+    assert_eq!(proxy.post("/id-map/reload").0, 200);
+    let restored = done("restore", &restore);
+    assert_eq!(restored["topics"][0]["translated"], 0, "{restored}");
+    assert_eq!(proxy.metric("schema_proxy_ids_translated_total"), 1);
+    let found = client::consume(&target.bootstrap(), "orders", 1, 1).await.unwrap();
+    assert_eq!(found[0].value.as_deref(), Some(&framed(70, b"payload")[..]));
+
+    // A proxy in front of another one lets nobody through.
+    let second = shop.proxy_yaml(&proxy.bootstrap, &map, "{}");
+    let mut second = shop.start_proxy(&second);
+    let bootstrap = Workshop::bootstrap_of(&mut second);
+    let stream = TcpStream::connect(&bootstrap).unwrap();
+    let mut request = vec![0, 18, 0, 3, 0, 0, 0, 1, 0xff, 0xff, 0, 2, b'a', 2, b'1', 0];
+    request.splice(0..0, (request.len() as i32).to_be_bytes());
+    (&stream).write_all(&request).unwrap();
+    let mut answer = Vec::new();
+    assert_eq!((&stream).read_to_end(&mut answer).unwrap_or(0), 0);
+    second.wait_for_text("the target is a schema-proxy too", 1);
+    drop(proxy.process);
+}
+
+/// Produce 0 to 2 are refused in words of their own; too many connections too; and the admin port
+/// tells, and does, what it is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_and_the_admin_port() {
+    let kafka = Embedded::start(1).await.unwrap();
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let file = shop.proxy_yaml(&kafka.bootstrap(), &map, "{}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}limits: {{ max_connections: 2 }}\n")).unwrap();
+    let mut proxy = shop.proxy(&file);
+
+    for version in 0..=2_u8 {
+        let stream = TcpStream::connect(&proxy.bootstrap).unwrap();
+        let mut request = vec![0, 0, 0, version, 0, 0, 0, 7, 0xff, 0xff];
+        request.extend([0, 1, 0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 3]);
+        request.extend([0, 0, 0, 2, 9, 9]);
+        request.splice(0..0, (request.len() as i32).to_be_bytes());
+        (&stream).write_all(&request).unwrap();
+        let mut answer = vec![0; 25];
+        (&stream).read_exact(&mut answer).unwrap();
+        assert_eq!(answer[4..8], 7_i32.to_be_bytes());
+        let wanted = [0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 3, 0, 35];
+        assert_eq!(answer[8..], wanted, "version {version}");
+    }
+
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while proxy.get("/connections").1.trim() != "[]" {
+        assert!(std::time::Instant::now() < deadline, "{}", proxy.get("/connections").1);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let open: Vec<TcpStream> =
+        (0..2).map(|_| TcpStream::connect(&proxy.bootstrap).unwrap()).collect();
+    let listed = loop {
+        let listed: Value = serde_json::from_str(&proxy.get("/connections").1).unwrap();
+        if listed.as_array().unwrap().len() == 2 {
+            break listed;
+        }
+        assert!(std::time::Instant::now() < deadline, "{listed}");
+    };
+    let clients: BTreeSet<String> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["client"].as_str().unwrap().to_owned())
+        .collect();
+    let ours = open.iter().map(|it| it.local_addr().unwrap().to_string());
+    assert_eq!(clients, ours.collect());
+    assert_eq!(listed[0]["broker"], "bootstrap");
+    let mut third = TcpStream::connect(&proxy.bootstrap).unwrap();
+    assert_eq!(third.read(&mut [0; 1]).unwrap_or(0), 0, "it is closed at once");
+    proxy.process.wait_for_text("2 connections are open, which is limits.max_connections", 1);
+
+    assert_eq!(proxy.post("/log-level?level=debug"), (200, "log level debug\n".to_owned()));
+    assert_eq!(proxy.post("/log-level?level=,,=").0, 422);
+    drop(open);
+    assert_eq!(proxy.post("/drain").0, 200);
+    proxy.process.wait_for_text("POST /drain", 1);
+    while !proxy.process.has_ended() {
+        assert!(std::time::Instant::now() < deadline, "it did not end");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    // Off loopback only with a token, which probes do not need.
+    let open =
+        text.replace("admin: { listen: \"127.0.0.1:0\" }", "admin: { listen: \"0.0.0.0:0\" }");
+    assert_ne!(open, text);
+    std::fs::write(&file, &open).unwrap();
+    let mut refused = shop.start_proxy(&file);
+    refused.wait_for_text("admin.token", 1);
+    let guarded = text.replace("0.1:0\" }", "0.1:0\", token: s3cret }");
+    assert_ne!(guarded, text);
+    std::fs::write(&file, guarded).unwrap();
+    let proxy = shop.proxy(&file);
+    assert_eq!((proxy.get("/readyz").0, proxy.get("/metrics").0), (200, 401));
+    assert_eq!(proxy.get_with("/metrics", "Authorization: Bearer s3cret\r\n").0, 200);
+    assert_eq!(proxy.get_with("/metrics", "Authorization: Bearer s3cre7\r\n").0, 401);
 }

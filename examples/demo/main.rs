@@ -144,6 +144,7 @@ fn map_settings(map: MapFile) -> proxy::MapSettings {
     proxy::MapSettings {
         source: std::sync::Arc::new(map),
         context: DEFAULT_CONTEXT.to_owned(),
+        both_ways: false,
         period: std::time::Duration::from_mins(1),
     }
 }
@@ -159,7 +160,8 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,
         rewrite: Rewrite {
             produce: true,
-            fetch: false,
+            fetch: proxy::Fetch::Off,
+            until: None,
             rules: std::sync::Arc::new(proxy::Rules {
                 exclude: app::Selection::new(&[], &[])?,
                 rules: Vec::new(),
@@ -168,6 +170,8 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         },
         max_frame_bytes: 100 << 20,
         max_decompressed_bytes: 64 << 20,
+        max_connections: 1000,
+        max_inflight_bytes: 256 << 20,
         drain_timeout: Duration::from_secs(5),
     })
 }

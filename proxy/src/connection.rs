@@ -52,6 +52,12 @@ pub(crate) enum End {
         "a record of {topic}-{partition} has schema id {id}, which the id map lacks, and acks=0 leaves no other way to say so"
     )]
     RejectedUnheard { topic: Arc<str>, partition: i32, id: u32 },
+    #[error(
+        "the target is a schema-proxy too, so ids would be translated twice: point this one at the brokers"
+    )]
+    TwoProxies,
+    #[error("{0} connections are open, which is limits.max_connections")]
+    TooMany(usize),
     #[error("the broker moved to another address")]
     Moved,
     #[error("the proxy is stopping")]
@@ -86,6 +92,8 @@ impl End {
             Self::OutOfOrder { .. } | Self::Unasked => "out_of_order",
             Self::UnknownTopic => "unknown_topic",
             Self::RejectedUnheard { .. } => "rejected",
+            Self::TwoProxies => "two_proxies",
+            Self::TooMany(_) => "too_many",
             Self::Moved => "broker_moved",
             Self::Drained => "drained",
         }
@@ -101,7 +109,8 @@ pub(crate) async fn serve(
 ) {
     shared.metrics.connections_total.inc();
     shared.metrics.connections.inc();
-    let open = Open(Arc::clone(&shared));
+    let broker = upstream.as_ref().map(|it| it.borrow().clone());
+    let open = Open { number: shared.open.add(peer, broker), shared: Arc::clone(&shared) };
     match run(client, upstream, &shared).await {
         Ok(()) => tracing::debug!(%peer, "closed"),
         Err(end) => {
@@ -117,11 +126,15 @@ pub(crate) async fn serve(
 }
 
 /// Counts the connection down even if serving it panics.
-struct Open(Arc<Shared>);
+struct Open {
+    number: u64,
+    shared: Arc<Shared>,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.metrics.connections.dec();
+        self.shared.open.remove(self.number);
+        self.shared.metrics.connections.dec();
     }
 }
 
@@ -130,6 +143,10 @@ async fn run(
     mut upstream: Option<watch::Receiver<Address>>,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
+    let most = shared.settings.max_connections;
+    if shared.metrics.connections.get() > most as i64 {
+        return Err(End::TooMany(most));
+    }
     client.set_nodelay(true).map_err(End::Client)?;
     // Before a broker is bothered.
     let client = match &shared.tls {

@@ -11,15 +11,19 @@ mod brokers;
 mod connection;
 mod map;
 mod metrics;
+mod old_produce;
+mod open;
 mod pending;
 mod reader;
 mod requests;
 mod responses;
+mod room;
 mod rules;
 mod tls;
 mod unmapped;
 mod versions;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,8 @@ use brokers::Brokers;
 use map::Maps;
 pub use map::{MapSettings, MapSource};
 use metrics::Metrics;
+use open::OpenConnections;
+use room::Room;
 use rules::TopicNames;
 pub use rules::{Rules, Treatment};
 pub use tls::Certificates;
@@ -64,6 +70,10 @@ pub struct Settings {
     pub max_frame_bytes: usize,
     /// What one batch may grow to when it is decompressed.
     pub max_decompressed_bytes: usize,
+    /// Client connections at the same time.
+    pub max_connections: usize,
+    /// What all frames that are held whole may take together.
+    pub max_inflight_bytes: usize,
     /// How long connections may take to finish when the proxy stops.
     pub drain_timeout: Duration,
 }
@@ -73,10 +83,27 @@ pub struct Settings {
 pub struct Rewrite {
     /// Produce requests.
     pub produce: bool,
-    /// Fetch responses.
-    pub fetch: bool,
+    /// Fetch and share fetch responses.
+    pub fetch: Fetch,
+    /// Only records before these offsets are translated in what is read, by topic and partition; in
+    /// a partition that is not named, none.
+    pub until: Option<Arc<EndOffsets>>,
     /// In which topics, and what in them.
     pub rules: Arc<Rules>,
+}
+
+/// Topic to partition to offset.
+pub type EndOffsets = HashMap<String, HashMap<i32, i64>>;
+
+/// How what consumers read is translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// Not at all.
+    Off,
+    /// By the map: old records, read with the new registry.
+    Forward,
+    /// By the map's inverse: new records, read with the old registry.
+    Reverse,
 }
 
 /// Why the proxy can't start.
@@ -112,6 +139,8 @@ struct Shared {
     metrics: Metrics,
     unmapped: Unmapped,
     topics: TopicNames,
+    room: Room,
+    open: OpenConnections,
     draining: watch::Sender<bool>,
     ready: watch::Sender<Result<(), String>>,
 }
@@ -140,7 +169,7 @@ impl Proxy {
             Some(files) => Some(ArcSwap::new(files.load().map_err(Error::Tls)?)),
             None => None,
         };
-        metrics.id_map_ids.set(maps.current().len() as i64);
+        metrics.id_map_ids.set(maps.current().ids.len() as i64);
         metrics.id_map_version.set(1);
         let shared = Arc::new(Shared {
             maps,
@@ -149,6 +178,8 @@ impl Proxy {
             metrics,
             unmapped: Unmapped::default(),
             topics: TopicNames::default(),
+            room: Room::new(settings.max_inflight_bytes),
+            open: OpenConnections::default(),
             draining: watch::Sender::new(false),
             ready: watch::Sender::new(Err("the target has not answered yet".to_owned())),
             settings,
@@ -168,7 +199,7 @@ impl Proxy {
 
     /// How many ids the map has.
     pub fn ids(&self) -> usize {
-        self.shared.maps.current().len()
+        self.shared.maps.current().ids.len()
     }
 
     /// Reads the id map again, now.
@@ -187,6 +218,13 @@ impl Proxy {
         let mut ready = self.shared.ready.subscribe();
         // The sender lives as long as `self` does.
         let _ = ready.wait_for(Result::is_ok).await;
+    }
+
+    /// Waits until someone asks the admin port to stop the proxy.
+    pub async fn asked_to_drain(&self) {
+        let mut draining = self.shared.draining.subscribe();
+        // The sender lives as long as `self` does.
+        let _ = draining.wait_for(|it| *it).await;
     }
 
     /// Closes the ports, lets requests that are under way be answered, then ends every connection.
@@ -239,6 +277,7 @@ async fn find_brokers(shared: Arc<Shared>) {
 #[async_trait]
 impl Admin for Shared {
     fn metrics(&self) -> &Registry {
+        self.metrics.inflight_bytes.set(self.room.taken() as i64);
         &self.metrics.registry
     }
 
@@ -257,6 +296,11 @@ impl Admin for Shared {
         match (method, path) {
             ("GET", "/id-map") => Some(Ok(self.maps.json().await)),
             ("POST", "/id-map/reload") => Some(self.reload_map().await),
+            ("GET", "/connections") => Some(Ok(self.open.json())),
+            ("POST", "/drain") => {
+                self.draining.send_replace(true);
+                Some(Ok("no new connections; requests under way are answered".to_owned()))
+            }
             _ => None,
         }
     }

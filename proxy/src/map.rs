@@ -36,13 +36,39 @@ pub struct MapSettings {
     pub context: String,
     /// How often the source is read again.
     pub period: Duration,
+    /// Whether the map has to lead back too.
+    pub both_ways: bool,
+}
+
+/// A map in use.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) ids: IdMap,
+    /// The way back, where it is wanted.
+    pub(crate) back: IdMap,
+    /// Tells this map from others, for proxies in a row.
+    pub(crate) fingerprint: u32,
+}
+
+impl Loaded {
+    fn new(file: &MapFile, settings: &MapSettings) -> Result<Self, String> {
+        let ids = file.id_map(&settings.context);
+        let back = match settings.both_ways.then(|| ids.inverse()) {
+            None => IdMap::default(),
+            Some(back) => back.map_err(|why| {
+                format!("{why}, so `fetch: reverse` could not tell which of them was meant")
+            })?,
+        };
+        let fingerprint = ids.fingerprint();
+        Ok(Self { ids, back, fingerprint })
+    }
 }
 
 /// The map in use, and the one that was refused after it.
 #[derive(Debug)]
 pub(crate) struct Maps {
     settings: MapSettings,
-    ids: ArcSwap<IdMap>,
+    loaded: ArcSwap<Loaded>,
     state: Mutex<State>,
     /// Why the source can't be used now; the map in use stays.
     refused: ArcSwap<Option<String>>,
@@ -58,14 +84,14 @@ impl Maps {
     pub(crate) async fn load(settings: MapSettings) -> Result<Self, String> {
         let text = settings.source.text().await?;
         let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
-        let ids = ArcSwap::from_pointee(file.id_map(&settings.context));
+        let loaded = ArcSwap::from_pointee(Loaded::new(&file, &settings)?);
         let state = Mutex::new(State { text, file });
-        Ok(Self { settings, ids, state, refused: ArcSwap::default() })
+        Ok(Self { settings, loaded, state, refused: ArcSwap::default() })
     }
 
     /// The map in use. Whoever holds it keeps it, even if it is replaced meanwhile.
-    pub(crate) fn current(&self) -> Guard<Arc<IdMap>> {
-        self.ids.load()
+    pub(crate) fn current(&self) -> Guard<Arc<Loaded>> {
+        self.loaded.load()
     }
 
     pub(crate) fn refused(&self) -> Option<String> {
@@ -85,10 +111,10 @@ impl Maps {
             return Ok(None);
         }
         let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
-        let map = file.id_map(&self.settings.context);
-        let ids = map.len();
+        let loaded = Loaded::new(&file, &self.settings)?;
+        let ids = loaded.ids.len();
         *state = State { text, file };
-        self.ids.store(Arc::new(map));
+        self.loaded.store(Arc::new(loaded));
         Ok(Some(ids))
     }
 }

@@ -1,4 +1,8 @@
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use wire::Tally;
 
 /// What `/metrics` shows. Names are documented in `docs/metrics.md`.
 #[derive(Debug)]
@@ -15,15 +19,52 @@ pub(crate) struct Metrics {
     pub(crate) unmapped: IntCounter,
     pub(crate) undecodable: IntCounter,
     pub(crate) rejected: IntCounter,
+    /// By topic.
+    topic_translated: IntCounterVec,
+    /// By topic.
+    topic_unmapped: IntCounterVec,
+    /// Topics that have a label of their own.
+    labelled: Mutex<BTreeSet<String>>,
     /// By reason; see `connection::End`.
     pub(crate) failures: IntCounterVec,
+    pub(crate) inflight_bytes: IntGauge,
     pub(crate) id_map_ids: IntGauge,
     pub(crate) id_map_version: IntGauge,
     /// By result: `taken` or `refused`.
     pub(crate) id_map_reloads: IntCounterVec,
 }
 
+/// What is counted of one topic.
+#[derive(Debug, Clone)]
+pub(crate) struct TopicCounters {
+    translated: IntCounter,
+    unmapped: IntCounter,
+}
+
+impl TopicCounters {
+    pub(crate) fn count(&self, tally: &Tally) {
+        self.translated.inc_by(tally.translated);
+        self.unmapped.inc_by(tally.unmapped);
+    }
+}
+
+/// Topics with a label of their own; the label of all others.
+const MOST_TOPICS: usize = 500;
+const OTHERS: &str = "(others)";
+
 impl Metrics {
+    /// The counters of a topic, to be looked up once for a connection.
+    pub(crate) fn of_topic(&self, topic: &str) -> TopicCounters {
+        let mut labelled = self.labelled.lock().expect("nothing panics while it holds the labels");
+        let is_labelled = labelled.contains(topic)
+            || (labelled.len() < MOST_TOPICS && labelled.insert(topic.to_owned()));
+        let label = [if is_labelled { topic } else { OTHERS }];
+        TopicCounters {
+            translated: self.topic_translated.with_label_values(&label),
+            unmapped: self.topic_unmapped.with_label_values(&label),
+        }
+    }
+
     pub(crate) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| {
@@ -77,10 +118,25 @@ impl Metrics {
                 "schema_proxy_batches_rejected_total",
                 "Record batches that were kept from the broker, for an id that the id map lacks.",
             )?,
+            topic_translated: family(
+                "schema_proxy_topic_ids_translated_total",
+                "Schema ids that were replaced, by topic.",
+                "topic",
+            )?,
+            topic_unmapped: family(
+                "schema_proxy_topic_ids_unmapped_total",
+                "Schema ids that the id map lacks and that passed as they were, by topic.",
+                "topic",
+            )?,
+            labelled: Mutex::default(),
             failures: family(
                 "schema_proxy_connection_failures_total",
                 "Connections that ended other than by their client's wish, by reason.",
                 "reason",
+            )?,
+            inflight_bytes: gauge(
+                "schema_proxy_inflight_bytes",
+                "Room that frames take which are held whole.",
             )?,
             id_map_ids: gauge("schema_proxy_id_map_ids", "Schema ids in the id map.")?,
             id_map_version: gauge(

@@ -14,8 +14,8 @@ use wire::{Tally, Translator};
 use crate::connection::{End, Stop};
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, write};
-use crate::rules::Treatments;
-use crate::{Shared, apis, versions};
+use crate::rules::{Known, Treatments};
+use crate::{Fetch, Shared, apis, old_produce, versions};
 
 /// Frames up to this size are gathered and written at once; larger ones pass as they come.
 const SMALL_FRAME: usize = 64 * 1024;
@@ -26,7 +26,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     pending: &Pending,
     shared: &Shared,
 ) -> Result<Stop, End> {
-    let mut rewriter = Rewriter::new(shared);
+    let mut rewriter = Rewriter::new(shared, Direction::Written);
     let mut draining = shared.draining.subscribe();
     let mut tokens = Tokens::NotDue;
     loop {
@@ -50,7 +50,14 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let start = RequestStart::parse(from.front()).map_err(End::Request)?;
         tokens.note(start);
         match start.api_key {
+            apis::PRODUCE if old_produce::VERSIONS.contains(&start.api_version) => {
+                let _room = shared.room.take(head.size).await;
+                let request = from.whole(head).await.map_err(End::Client)?;
+                let refusal = old_produce::refusal(&request[4..], start).map_err(End::Request)?;
+                pending.push(Due::Local(refusal.ok_or(End::NotOffered(start))?));
+            }
             apis::PRODUCE => {
+                let _room = shared.room.take(head.size).await;
                 let mut request = from.whole(head).await.map_err(End::Client)?;
                 let produced = produce(&mut request, start, &mut rewriter, shared)?;
                 match produced.rejected {
@@ -98,7 +105,7 @@ fn produce(
     shared: &Shared,
 ) -> Result<Produced, End> {
     let version = start.api_version;
-    // Versions 0 to 2 carry message sets. Nothing that may hold ids passes unseen.
+    // Nothing that may hold ids passes unseen.
     if !PRODUCE_REQUEST.knows(version) {
         return Err(End::NotOffered(start));
     }
@@ -116,7 +123,7 @@ fn produce(
     if !shared.settings.rewrite.produce {
         return Ok(Produced { answered, rebuilt: None, rejected: Vec::new() });
     }
-    let rewritten = rewriter.rewrite(request, &fields, flexible, true)?;
+    let rewritten = rewriter.rewrite(request, &fields, flexible)?;
     if let (false, Some((topic, partition, id))) = (answered, rewritten.first_rejected) {
         return Err(End::RejectedUnheard { topic, partition, id });
     }
@@ -158,9 +165,19 @@ impl Fields {
     }
 }
 
+/// Which way records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To the broker.
+    Written,
+    /// To the client.
+    Read,
+}
+
 /// Translates one direction of one connection.
 pub(crate) struct Rewriter<'a> {
     shared: &'a Shared,
+    direction: Direction,
     translator: Translator,
     treatments: Treatments<'a>,
 }
@@ -175,12 +192,13 @@ pub(crate) struct Rewritten {
 }
 
 impl<'a> Rewriter<'a> {
-    pub(crate) fn new(shared: &'a Shared) -> Self {
+    pub(crate) fn new(shared: &'a Shared, direction: Direction) -> Self {
         let settings = &shared.settings;
         Self {
             shared,
+            direction,
             translator: Translator::new(Parts::BOTH, settings.max_decompressed_bytes),
-            treatments: Treatments::new(&settings.rewrite.rules, &shared.topics),
+            treatments: Treatments::new(&settings.rewrite.rules, &shared.topics, &shared.metrics),
         }
     }
 
@@ -192,40 +210,49 @@ impl<'a> Rewriter<'a> {
         sized: &mut BytesMut,
         fields: &Fields,
         flexible: bool,
-        may_reject: bool,
     ) -> Result<Rewritten, End> {
         // One map from the frame's start to its end, even if it is replaced meanwhile.
-        let map = self.shared.maps.current();
+        let loaded = self.shared.maps.current();
+        let settings = &self.shared.settings.rewrite;
+        let reads = self.direction == Direction::Read;
+        let map =
+            if reads && settings.fetch == Fetch::Reverse { &loaded.back } else { &loaded.ids };
         let mut rewritten = Rewritten::default();
         let mut edits = Vec::new();
-        for it in &fields.records {
-            let Some((role, topic)) = &it.topic else { continue };
+        for field in &fields.records {
+            let Some((role, topic)) = &field.topic else { continue };
             let topic = 4 + topic.start..4 + topic.end;
-            let (name, treatment) = self.treatments.of(*role, &sized[topic.clone()])?;
+            let Known { name, treatment, counters } =
+                self.treatments.of(*role, &sized[topic.clone()])?;
             if !treatment.parts.keys && !treatment.parts.values {
                 continue;
             }
             self.translator.look_at(treatment.parts);
-            let records = &mut sized[4 + it.content.start..4 + it.content.end];
+            if let (true, Some(until)) = (reads, &settings.until) {
+                let end = until.get(&*name).and_then(|it| it.get(&field.partition));
+                self.translator.look_before(end.copied().unwrap_or(0));
+            }
+            let records = &mut sized[4 + field.content.start..4 + field.content.end];
             let mut tally = Tally::default();
-            let changed = self.translator.records(records, &map, &mut tally);
-            let range = 4 + it.field.start..4 + it.field.end;
-            let rejects = may_reject && treatment.reject_unmapped;
+            let changed = self.translator.records(records, map, &mut tally);
+            let range = 4 + field.field.start..4 + field.field.end;
+            let rejects = !reads && treatment.reject_unmapped;
             if let (true, Some(unmapped)) = (rejects, tally.first_unmapped) {
                 let (id, part, offset) = (unmapped.id, unmapped.part, unmapped.offset_delta);
                 let message = format!(
                     "schema id {id} in the {part:?} of record {offset} of the batch for \
                      {name}-{} is not in the id map of schema-proxy",
-                    it.partition
+                    field.partition
                 );
                 tracing::warn!("rejected: {message}");
                 self.shared.metrics.rejected.inc();
                 edits.push(Edit { range, bytes: frame::bytes_field(&[], flexible) });
                 let topic = sized[topic].to_vec();
-                rewritten.rejected.push(Rejection { topic, partition: it.partition, message });
-                rewritten.first_rejected.get_or_insert((name, it.partition, id));
+                rewritten.rejected.push(Rejection { topic, partition: field.partition, message });
+                rewritten.first_rejected.get_or_insert((name, field.partition, id));
                 continue;
             }
+            counters.count(&tally);
             count(&tally, self.shared);
             if let Some(changed) = changed {
                 edits.push(Edit { range, bytes: frame::bytes_field(&changed, flexible) });

@@ -10,8 +10,8 @@ use wire::message::{Message, Met, Role, Value};
 use crate::connection::End;
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, Head, write};
-use crate::requests::{Fields, Rewriter, resize};
-use crate::{Shared, addresses, apis, versions};
+use crate::requests::{Direction, Fields, Rewriter, resize};
+use crate::{Fetch, Shared, addresses, apis, versions};
 
 /// The correlation id, the first field of every response.
 const RESPONSE_START: usize = 4;
@@ -22,7 +22,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     pending: &Pending,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
-    let mut rewriter = Rewriter::new(shared);
+    let mut rewriter = Rewriter::new(shared, Direction::Read);
     loop {
         while let Some(answer) = pending.pop_local() {
             write(to, &answer).await.map_err(End::Client)?;
@@ -74,16 +74,18 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 ) -> Result<(), End> {
     if of.api_key == apis::API_VERSIONS {
         let response = from.whole(head).await.map_err(End::Broker)?;
-        let offered = versions::cap(&response, of)?;
+        let offered = versions::cap(&response, of, shared)?;
         return write(to, &offered).await.map_err(End::Client);
     }
-    let translates = of.api_key == apis::FETCH && shared.settings.rewrite.fetch;
+    let carries_records = matches!(of.api_key, apis::FETCH | apis::SHARE_FETCH);
+    let translates = carries_records && shared.settings.rewrite.fetch != Fetch::Off;
     let addresses = of.api_version >= apis::addresses_since(of.api_key);
     let message =
         apis::response(of.api_key).filter(|_| translates || addresses || !rejected.is_empty());
     let Some(message) = message else {
         return from.pass(head, to).await.map_err(End::Client);
     };
+    let _room = shared.room.take(head.size).await;
     let mut response = from.whole(head).await.map_err(End::Broker)?;
     if translates && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter)? {
         response = BytesMut::from(&rebuilt[..]);
@@ -117,7 +119,7 @@ fn translate_fetch(
     let mut fields = Fields::default();
     let walked = message.walk(&response[4..], body, of.api_version, &mut |met| fields.meet(met));
     walked.map_err(|why| malformed(of, &why))?;
-    Ok(rewriter.rewrite(response, &fields, flexible, false)?.rebuilt)
+    Ok(rewriter.rewrite(response, &fields, flexible)?.rebuilt)
 }
 
 /// Says why we kept partitions back, in the broker's error message for them (KIP-467). Before

@@ -11,6 +11,7 @@ use wire::shapes::METADATA_RESPONSE;
 use wire::translate::Parts;
 
 use crate::connection::End;
+use crate::metrics::{Metrics, TopicCounters};
 
 /// The rules, the first one that names a topic counts.
 #[derive(Debug)]
@@ -81,19 +82,28 @@ const MOST: usize = 10_000;
 pub(crate) struct Treatments<'a> {
     rules: &'a Rules,
     names: &'a TopicNames,
+    metrics: &'a Metrics,
     /// Patterns are tried once for each topic that a connection speaks of.
-    known: HashMap<Vec<u8>, (Arc<str>, Treatment)>,
+    known: HashMap<Vec<u8>, Known>,
+}
+
+/// What a connection knows of a topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) name: Arc<str>,
+    pub(crate) treatment: Treatment,
+    pub(crate) counters: TopicCounters,
 }
 
 impl<'a> Treatments<'a> {
-    pub(crate) fn new(rules: &'a Rules, names: &'a TopicNames) -> Self {
-        Self { rules, names, known: HashMap::new() }
+    pub(crate) fn new(rules: &'a Rules, names: &'a TopicNames, metrics: &'a Metrics) -> Self {
+        Self { rules, names, metrics, known: HashMap::new() }
     }
 
     /// `topic` is a name or, with `Role::TopicId`, an id.
-    pub(crate) fn of(&mut self, role: Role, topic: &[u8]) -> Result<(Arc<str>, Treatment), End> {
-        if let Some((name, treatment)) = self.known.get(topic) {
-            return Ok((Arc::clone(name), *treatment));
+    pub(crate) fn of(&mut self, role: Role, topic: &[u8]) -> Result<Known, End> {
+        if let Some(known) = self.known.get(topic) {
+            return Ok(known.clone());
         }
         let name: Arc<str> = if role == Role::TopicId {
             let known = topic.try_into().ok().and_then(|id: [u8; 16]| self.names.by_id.get(&id));
@@ -106,7 +116,9 @@ impl<'a> Treatments<'a> {
         if self.known.len() >= MOST {
             self.known.clear();
         }
-        self.known.insert(topic.to_vec(), (Arc::clone(&name), treatment));
-        Ok((name, treatment))
+        let counters = self.metrics.of_topic(&name);
+        let known = Known { name, treatment, counters };
+        self.known.insert(topic.to_vec(), known.clone());
+        Ok(known)
     }
 }

@@ -1,14 +1,17 @@
 //! ApiVersions: what both the broker and the proxy can do.
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiVersionsResponse, api_versions_response::ApiVersion};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use wire::frame::RequestStart;
+use wire::id_map::{READ_FEATURE, WRITTEN_FEATURE};
 use wire::shapes::{API_VERSIONS_RESPONSE, PRODUCE_REQUEST};
 
 use crate::apis;
 use crate::connection::End;
 use crate::requests::resize;
+use crate::{Fetch, Shared};
 
 /// UNSUPPORTED_VERSION
 const UNSUPPORTED_VERSION: i16 = 35;
@@ -32,8 +35,37 @@ pub(crate) fn too_new(start: RequestStart) -> Vec<u8> {
     sized(start, &response, 0).expect("version 0 of a message of our own can be written")
 }
 
-/// The broker's answer, less what the proxy can't read.
-pub(crate) fn cap(sized_response: &[u8], of: RequestStart) -> Result<Vec<u8>, End> {
+/// Features are written from this version on.
+const FEATURES_SINCE: i16 = 3;
+
+/// Shows the proxy beside the broker's features; an error where another proxy does the same.
+fn show(response: &mut ApiVersionsResponse, shared: &Shared) -> Result<(), End> {
+    let rewrite = &shared.settings.rewrite;
+    let fingerprint = shared.maps.current().fingerprint;
+    for (name, is_on) in
+        [(WRITTEN_FEATURE, rewrite.produce), (READ_FEATURE, rewrite.fetch != Fetch::Off)]
+    {
+        if !is_on {
+            continue;
+        }
+        if response.supported_features.iter().any(|it| it.name.starts_with(name)) {
+            return Err(End::TwoProxies);
+        }
+        let name = StrBytes::from_string(format!("{name}{fingerprint:08x}"));
+        let feature = SupportedFeatureKey::default();
+        response
+            .supported_features
+            .push(feature.with_name(name).with_min_version(1).with_max_version(1));
+    }
+    Ok(())
+}
+
+/// The broker's answer, less what the proxy can't read, and with the proxy's own features.
+pub(crate) fn cap(
+    sized_response: &[u8],
+    of: RequestStart,
+    shared: &Shared,
+) -> Result<Vec<u8>, End> {
     // This response's header has no tags in any version (KIP-511), so the body is the fifth byte.
     let body = sized_response.get(8..).unwrap_or_default();
     let refused = body.first_chunk() == Some(&UNSUPPORTED_VERSION.to_be_bytes());
@@ -51,6 +83,9 @@ pub(crate) fn cap(sized_response: &[u8], of: RequestStart) -> Result<Vec<u8>, En
         // librdkafka versions take a higher one for a broker without compression (KAFKA-18659).
         api.api_key <= apis::HIGHEST_KNOWN && api.min_version <= api.max_version
     });
+    if version >= FEATURES_SINCE {
+        show(&mut response, shared)?;
+    }
     sized(of, &response, version).map_err(malformed)
 }
 

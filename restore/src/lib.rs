@@ -25,7 +25,7 @@ use artifact::manifest::VersionKey;
 use kafka::Cluster;
 use serde::Serialize;
 use wire::Tally;
-use wire::id_map::MapFile;
+use wire::id_map::{MapFile, WRITTEN_FEATURE};
 use wire::rebatch::Window;
 
 pub use groups::GroupsPlan;
@@ -279,6 +279,13 @@ pub enum Error {
         /// The id in the target.
         target_id: u32,
     },
+    /// A proxy on the way has another map.
+    #[error(
+        "the target is a schema-proxy whose id map is not the one of this restore, so ids would be \
+         translated twice; no record was written. Give it the backup's id-map.json, or restore to the \
+         brokers themselves"
+    )]
+    TwoMaps,
     /// Someone asked to stop.
     #[error("interrupted; run it again to go on")]
     Interrupted,
@@ -425,6 +432,7 @@ impl Prepared<'_> {
         }
         if let (Some(plan), Some(planned)) = (&self.plan.topics, &self.topics) {
             let map = map.id_map(wire::id_map::DEFAULT_CONTEXT);
+            let map = unless_proxy_has(map, plan).await?;
             restored.topics = tokio::select! {
                 biased;
                 () = interrupted => return Err(Error::Interrupted),
@@ -435,6 +443,20 @@ impl Prepared<'_> {
             restored.groups = Some(groups::reset(plan, self.backup, false).await?);
         }
         Ok(restored)
+    }
+}
+
+/// What is left to translate where the target may be a `schema-proxy`: nothing if it has this map.
+async fn unless_proxy_has(map: wire::IdMap, plan: &TopicsPlan) -> Result<wire::IdMap> {
+    let features = if map.is_empty() { Vec::new() } else { plan.cluster.features().await? };
+    let theirs = features.iter().find_map(|it| it.strip_prefix(WRITTEN_FEATURE));
+    match theirs {
+        None => Ok(map),
+        Some(theirs) if *theirs == format!("{:08x}", map.fingerprint()) => {
+            tracing::info!("the target is a schema-proxy with this id map: it translates the ids");
+            Ok(wire::IdMap::default())
+        }
+        Some(_) => Err(Error::TwoMaps),
     }
 }
 

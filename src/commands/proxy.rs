@@ -5,23 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::proxy::{Certificates, MapSettings, Proxy, Rewrite, Rules, Settings, Treatment};
+use ::proxy::{
+    Certificates, EndOffsets, Fetch, MapSettings, Proxy, Rewrite, Rules, Settings, Treatment,
+};
+use ::restore::groups::Snapshot;
 use app::{Selection, SettingsError, admin, shutdown};
+use wire::id_map::MapFile;
 use wire::translate::Parts;
 
 use crate::exit::Failure;
 use crate::open;
-use crate::settings::proxy::{self as settings, ProxyFile};
+use crate::settings::proxy::{self as settings, IdMapFile, ProxyFile, Way};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     // Its mistakes are told as those of a file that the user wrote.
-    open::map(&settings.id_map.file).await?;
+    checked_map(&settings).await?;
     let map = MapSettings {
         source: Arc::new(open::MapObject::at(&settings.id_map.file).await?),
         context: settings.id_map.context.clone(),
         period: settings.id_map.reload_every.0,
+        both_ways: fetch(settings.rewrite.fetch) == Fetch::Reverse,
     };
     let proxy = Proxy::start(proxy_settings(file, &settings)?, map)
         .await
@@ -32,13 +37,15 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
         .await
         .map_err(|why| Failure::Failed(format!("can't listen on {address}: {why}")))?;
     let admin_address = listener.local_addr().unwrap_or(address);
-    let serving = tokio::spawn(admin::serve(listener, proxy.admin()));
+    let token = settings.admin.token.as_ref().map(|it| it.expose().to_owned().into());
+    let serving = tokio::spawn(admin::serve(listener, proxy.admin(), token));
     tracing::info!(
         "clients bootstrap at {}, metrics are at http://{admin_address}/metrics, the map has {ids} ids",
         proxy.bootstrap()
     );
     let signal = tokio::select! {
         signal = shutdown::asked() => signal.map_err(|why| Failure::Failed(why.to_string()))?,
+        () = proxy.asked_to_drain() => "POST /drain",
         never = reload_on_hangup(&proxy) => match never {},
     };
     tracing::info!("{signal}: no new connections, requests under way are answered");
@@ -59,12 +66,31 @@ async fn reload_on_hangup(proxy: &Proxy) -> Infallible {
 pub async fn check(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     proxy_settings(file, &settings)?;
-    let map = open::map(&settings.id_map.file).await?;
+    let map = checked_map(&settings).await?;
     eprintln!("{}: no mistakes found, the map has {} ids", file.display(), map.mapping.len());
     Ok(())
 }
 
+/// The map, if it can do what it is for.
+async fn checked_map(settings: &ProxyFile) -> Result<MapFile, Failure> {
+    let IdMapFile { file, context, .. } = &settings.id_map;
+    let map = open::map(file).await?;
+    if fetch(settings.rewrite.fetch) == Fetch::Reverse {
+        map.id_map(context).inverse().map_err(|why| {
+            Failure::Usage(format!(
+                "id map {file}: {why}, so `fetch: reverse` could not tell which of them was meant"
+            ))
+        })?;
+    }
+    Ok(map)
+}
+
 fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure> {
+    if !settings.admin.listen.ip().is_loopback() && settings.admin.token.is_none() {
+        let why = "admin.token: the admin port is not on loopback, and lets others stop the proxy and \
+                   see its map; give it a token";
+        return Err(SettingsError::new(file, why).into());
+    }
     let target = settings.target.bootstrap_servers.addresses();
     let target = target
         .map_err(|why| SettingsError::new(file, format!("target.bootstrap_servers: {why}")))?;
@@ -85,13 +111,40 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         security,
         rewrite: Rewrite {
             produce: rewrite.produce,
-            fetch: rewrite.fetch,
+            fetch: fetch(rewrite.fetch),
+            until: until(file, rewrite)?.map(Arc::new),
             rules: rules(rewrite).map(Arc::new).map_err(|why| SettingsError::new(file, why))?,
         },
         max_frame_bytes: settings.limits.max_frame_bytes,
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
+        max_connections: settings.limits.max_connections,
+        max_inflight_bytes: settings.limits.max_inflight_bytes,
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
     })
+}
+
+fn fetch(given: settings::Fetch) -> Fetch {
+    match given {
+        settings::Fetch::Switch(false) => Fetch::Off,
+        settings::Fetch::Switch(true) | settings::Fetch::Way(Way::Forward) => Fetch::Forward,
+        settings::Fetch::Way(Way::Reverse) => Fetch::Reverse,
+    }
+}
+
+/// Where translation ends in what is read.
+fn until(file: &Path, rewrite: &settings::Rewrite) -> Result<Option<EndOffsets>, Failure> {
+    let Some(path) = &rewrite.until_offsets else { return Ok(None) };
+    let wrong = |why: String| {
+        let why = format!("rewrite.until_offsets: {}: {why}", path.display());
+        Failure::from(SettingsError::new(file, why))
+    };
+    if fetch(rewrite.fetch) == Fetch::Off {
+        return Err(wrong("it is about what is read, so `fetch` has to be on".to_owned()));
+    }
+    let text = std::fs::read(path).map_err(|why| wrong(why.to_string()))?;
+    let snapshot: Snapshot = serde_json::from_slice(&text).map_err(|why| wrong(why.to_string()))?;
+    let topics = snapshot.end_offsets.into_iter();
+    Ok(Some(topics.map(|(topic, ends)| (topic, ends.into_iter().collect())).collect()))
 }
 
 fn rules(rewrite: &settings::Rewrite) -> Result<Rules, String> {

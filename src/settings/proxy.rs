@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use app::Secret;
 use app::settings::Span;
 use serde::{Deserialize, Serialize};
 
@@ -96,8 +97,12 @@ fn reload_period() -> Span {
 pub struct Rewrite {
     /// Produce requests.
     pub produce: bool,
-    /// Fetch responses.
-    pub fetch: bool,
+    /// Fetch and share fetch responses.
+    pub fetch: Fetch,
+    /// Of what is read, only records before the end offsets in this file, which `kafka-backup offsets
+    /// snapshot` wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_offsets: Option<PathBuf>,
     /// Record keys, where no rule says otherwise.
     pub keys: bool,
     /// Record values.
@@ -128,7 +133,8 @@ impl Default for Rewrite {
     fn default() -> Self {
         Self {
             produce: true,
-            fetch: false,
+            fetch: Fetch::Switch(false),
+            until_offsets: None,
             keys: true,
             values: true,
             unmapped: Unmapped::Pass,
@@ -136,6 +142,26 @@ impl Default for Rewrite {
             rules: Vec::new(),
         }
     }
+}
+
+/// How what consumers read is translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Fetch {
+    /// `false`: not at all; `true`: as `forward`.
+    Switch(bool),
+    /// Which way.
+    Way(Way),
+}
+
+/// Which way ids are translated in what consumers read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// By the map: old records, read with the new registry.
+    Forward,
+    /// By its inverse: new records, read with the old registry.
+    Reverse,
 }
 
 /// What happens to ids that the map lacks.
@@ -154,11 +180,15 @@ pub enum Unmapped {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// What whoever asks for more than health has to show as a bearer token; needed where the port is
+    /// not on loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), token: None }
     }
 }
 
@@ -171,6 +201,10 @@ pub struct Limits {
     /// What one batch may grow to when it is decompressed, bytes.
     #[serde(rename = "max.decompressed.message.bytes")]
     pub max_decompressed_bytes: usize,
+    /// Client connections at the same time.
+    pub max_connections: usize,
+    /// What all frames that are held whole may take together, bytes; who sends more waits.
+    pub max_inflight_bytes: usize,
     /// How long requests under way may take when the proxy stops, seconds.
     pub drain_timeout_secs: u64,
 }
@@ -181,6 +215,8 @@ impl Default for Limits {
         Self {
             max_frame_bytes: (100 << 20) + (64 << 10),
             max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
+            max_connections: 10_000,
+            max_inflight_bytes: 256 << 20,
             drain_timeout_secs: 10,
         }
     }

@@ -8,12 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+
+use crate::logging;
 
 /// What the admin port tells.
 #[async_trait]
@@ -36,8 +39,10 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers until the future is dropped.
-pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
+/// Answers until the future is dropped. With a token, whoever asks for more than health has to show
+/// it (RFC 6750).
+pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>, token: Option<SecretString>) {
+    let token = Arc::new(token);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -48,11 +53,15 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
                 continue;
             }
         };
-        let admin = Arc::clone(&admin);
+        let (admin, token) = (Arc::clone(&admin), Arc::clone(&token));
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(respond(&request, &*admin).await) }
+                let (admin, token) = (Arc::clone(&admin), Arc::clone(&token));
+                async move {
+                    let may = is_allowed(&request, token.as_ref().as_ref());
+                    let answer = if may { respond(&request, &*admin).await } else { refused() };
+                    Ok::<_, Infallible>(answer)
+                }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -66,11 +75,42 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     }
 }
 
+/// Probes have no token.
+fn is_allowed(request: &Request<Incoming>, token: Option<&SecretString>) -> bool {
+    let Some(token) = token else { return true };
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return true;
+    }
+    let shown = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let shown = shown.and_then(|it| it.strip_prefix("Bearer ")).unwrap_or_default();
+    same(shown.as_bytes(), token.expose_secret().as_bytes())
+}
+
+/// Takes as long whatever the first byte that differs is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+fn refused() -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
 async fn respond(request: &Request<Incoming>, admin: &dyn Admin) -> Response<Full<Bytes>> {
     let (method, path) = (request.method(), request.uri().path());
     if let Some(answer) = admin.answer(method.as_str(), path).await {
         return match answer {
             Ok(text) => plain(StatusCode::OK, line(text)),
+            Err(why) => plain(StatusCode::UNPROCESSABLE_ENTITY, line(why)),
+        };
+    }
+    if (method, path) == (&Method::POST, "/log-level") {
+        let level = request.uri().query().and_then(|it| it.strip_prefix("level="));
+        return match level.map_or(Err("say ?level=debug".to_owned()), logging::set_level) {
+            Ok(()) => {
+                plain(StatusCode::OK, line(format!("log level {}", level.unwrap_or_default())))
+            }
             Err(why) => plain(StatusCode::UNPROCESSABLE_ENTITY, line(why)),
         };
     }

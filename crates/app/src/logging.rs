@@ -1,8 +1,9 @@
 //! Logs go to stderr; stdout is for results.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::progress::AboveProgress;
 
@@ -26,7 +27,28 @@ pub fn start(format: Format, level: &str) {
         .with_target(false);
     // The only error is that logging runs already, as in tests that share a process.
     let _ = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+        Format::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = SET_LEVEL.set(Box::new(move |filter| handle.reload(filter)));
+            builder.try_init()
+        }
+        Format::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = SET_LEVEL.set(Box::new(move |filter| handle.reload(filter)));
+            builder.try_init()
+        }
     };
+}
+
+type SetLevel = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Logs from this level on, or by a list such as `warn,proxy=debug`.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|why| format!("`{level}`: {why}"))?;
+    let set = SET_LEVEL.get().ok_or("this process does not log")?;
+    set(filter).map_err(|why| why.to_string())
 }

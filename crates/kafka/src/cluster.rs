@@ -99,6 +99,11 @@ impl Cluster {
         Err(Error::Bootstrap { reasons })
     }
 
+    /// The names of the features that a bootstrap server says it supports (KIP-584).
+    pub async fn features(&self) -> Result<Vec<String>> {
+        Ok(self.connect().await?.features().to_vec())
+    }
+
     /// All topics, or those named.
     pub async fn metadata(&self, topics: Option<&[&str]>) -> Result<Metadata> {
         let mut connection = self.connect().await?;

@@ -72,6 +72,7 @@ pub struct Connection {
     security: Security,
     stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
+    features: Vec<String>,
     correlation_id: i32,
     held: BytesMut,
     /// Requests on their way.
@@ -113,6 +114,7 @@ impl Connection {
             security: security.clone(),
             stream,
             versions: HashMap::new(),
+            features: Vec::new(),
             correlation_id: 0,
             held: BytesMut::new(),
             unanswered: 0,
@@ -131,6 +133,11 @@ impl Connection {
     /// The broker.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The names of the features that the broker says it supports (KIP-584).
+    pub fn features(&self) -> &[String] {
+        &self.features
     }
 
     /// Whether the broker has an API at all.
@@ -343,6 +350,8 @@ impl Connection {
                 let (api, what) = ("ApiVersions", self.address.to_string());
                 return Err(Error::Broker { api, what, code });
             }
+            let features = answer.supported_features.iter();
+            self.features = features.map(|it| it.name.to_string()).collect();
             self.versions = answer
                 .api_keys
                 .iter()

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -99,7 +100,8 @@ impl Workshop {
     pub fn start_proxy(&self, settings: &Path) -> Process {
         let mut command = Command::new(bins::path("schema-proxy"));
         command.arg("--config").arg(settings);
-        Process::start(&mut command, &self.path("proxy.log")).expect("the proxy starts")
+        let log = format!("proxy-{}.log", PROXIES.fetch_add(1, Ordering::Relaxed));
+        Process::start(&mut command, &self.path(&log)).expect("the proxy starts")
     }
 
     /// Where clients bootstrap.
@@ -107,6 +109,9 @@ impl Workshop {
         process.wait_for(|line| word_after(line, "clients bootstrap at "))
     }
 }
+
+/// Each has a log of its own.
+static PROXIES: AtomicUsize = AtomicUsize::new(0);
 
 fn word_after(line: &str, marker: &str) -> Option<String> {
     let (_, rest) = line.split_once(marker)?;
@@ -133,19 +138,24 @@ pub struct RunningProxy {
 impl RunningProxy {
     /// GET on the admin port: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.ask("GET", path)
+        self.ask("GET", path, "")
+    }
+
+    /// The same with header lines, each with its line end.
+    pub fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        self.ask("GET", path, headers)
     }
 
     /// POST on the admin port: status and body.
     pub fn post(&self, path: &str) -> (u16, String) {
-        self.ask("POST", path)
+        self.ask("POST", path, "")
     }
 
-    fn ask(&self, method: &str, path: &str) -> (u16, String) {
+    fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(&self.admin).expect("the admin port is open");
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
-            .expect("the admin port reads");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: proxy\r\n{headers}");
+        write!(stream, "{head}Connection: close\r\n\r\n").expect("the admin port reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the admin port answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer has a head");

@@ -78,6 +78,7 @@ const VALUE_HEADER: &[u8] = b"__value_schema_id";
 #[derive(Debug)]
 pub struct Translator {
     parts: Parts,
+    end_offset: i64,
     decompressed_limit: usize,
     journal: Journal,
     buffers: Buffers,
@@ -89,12 +90,17 @@ impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
         let (journal, buffers, plain, packed) = Default::default();
-        Self { parts, decompressed_limit, journal, buffers, plain, packed }
+        Self { parts, end_offset: i64::MAX, decompressed_limit, journal, buffers, plain, packed }
     }
 
     /// Changes which sides of the records are looked at.
     pub fn look_at(&mut self, parts: Parts) {
         self.parts = parts;
+    }
+
+    /// Leaves batches alone that begin at this offset or behind it.
+    pub fn look_before(&mut self, end_offset: i64) {
+        self.end_offset = end_offset;
     }
 
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
@@ -150,7 +156,7 @@ impl Translator {
     fn batch(&mut self, bytes: &mut [u8], map: &IdMap, tally: &mut Tally) -> Result<bool> {
         let batch = Batch::parse(bytes)?;
         let header = batch.header;
-        if header.is_control() || header.count == 0 {
+        if header.is_control() || header.count == 0 || header.base_offset >= self.end_offset {
             return Ok(false);
         }
         let codec = header.codec()?;

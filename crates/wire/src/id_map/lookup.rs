@@ -12,6 +12,16 @@ pub struct IdMap {
     length: usize,
 }
 
+/// Two ids that become one, so that no map leads back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("schema ids {} and {} both become {target}", sources.0, sources.1)]
+pub struct NotOneToOne {
+    /// The two.
+    pub sources: (u32, u32),
+    /// What they become.
+    pub target: u32,
+}
+
 /// Marks a hole in the dense part; no registry gives out this id.
 const NONE: u32 = u32::MAX;
 
@@ -91,15 +101,29 @@ impl IdMap {
         self.guids.is_empty() && self.pairs().iter().all(|(source, target)| source == target)
     }
 
-    /// The map back, where no two source ids share a target; otherwise a target id that two share.
-    pub fn inverse(&self) -> Result<Self, u32> {
+    /// The map back, where no two source ids share a target.
+    pub fn inverse(&self) -> Result<Self, NotOneToOne> {
         let mut back = HashMap::with_capacity(self.length);
         for (source, target) in self.pairs() {
-            if back.insert(target, source).is_some() {
-                return Err(target);
+            if let Some(first) = back.insert(target, source) {
+                return Err(NotOneToOne { sources: (first, source), target });
             }
         }
-        Ok(Self::new(back))
+        let guids = self.guids.iter().map(|(source, target)| (*target, *source));
+        Ok(Self::new(back).with_guids(guids))
+    }
+
+    /// The same for the same pairs, and most likely another one for others.
+    pub fn fingerprint(&self) -> u32 {
+        let mut bytes = Vec::with_capacity(8 * self.length);
+        for (source, target) in self.pairs() {
+            bytes.extend(source.to_be_bytes());
+            bytes.extend(target.to_be_bytes());
+        }
+        let mut guids: Vec<_> = self.guids.iter().collect();
+        guids.sort_unstable();
+        bytes.extend(guids.into_iter().flat_map(|(source, target)| [source, target]).flatten());
+        crate::crc::crc32c(&bytes)
     }
 }
 
