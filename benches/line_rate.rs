@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use testbed::batches;
 use testbed::workshop::Workshop;
-use wire::codec::{self, Codec};
-use wire::{crc, varint};
+use wire::codec::Codec;
+use wire::varint;
 
 const BATCH: usize = 900_000;
 const OLD: u32 = 5;
@@ -353,40 +354,7 @@ fn frame_relay(upstream: &str) {
 /// A Produce request of version 9 with one batch, every value with the old id in front.
 fn produce_request(codec: Codec, size: usize) -> Vec<u8> {
     let records = BATCH / size;
-    let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut plain = Vec::new();
-    for offset in 0..records {
-        let mut body = vec![0];
-        varint::write_i64(&mut body, 0);
-        varint::write_i32(&mut body, offset as i32);
-        varint::write_i32(&mut body, -1);
-        varint::write_i32(&mut body, size as i32);
-        body.push(0);
-        body.extend(OLD.to_be_bytes());
-        body.extend((5..size).map(|_| {
-            noise ^= noise << 13;
-            noise ^= noise >> 7;
-            noise ^= noise << 17;
-            b'a' + (noise & 15) as u8
-        }));
-        varint::write_i32(&mut body, 0);
-        varint::write_i32(&mut plain, body.len() as i32);
-        plain.extend(body);
-    }
-    let mut payload = Vec::new();
-    codec::compress(codec, &plain, &[], &mut payload);
-    let number = Codec::ALL.iter().position(|it| *it == codec).expect("it is one of them");
-    let mut batch = vec![0; 61];
-    batch[8..12].copy_from_slice(&(payload.len() as i32 + 49).to_be_bytes());
-    batch[16] = 2;
-    batch[21..23].copy_from_slice(&(number as i16).to_be_bytes());
-    batch[23..27].copy_from_slice(&(records as i32 - 1).to_be_bytes());
-    batch[43..57].fill(0xff);
-    batch[57..61].copy_from_slice(&(records as i32).to_be_bytes());
-    batch.extend(payload);
-    let checksum = crc::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&checksum.to_be_bytes());
-
+    let batch = batches::batch(codec, &batches::letters(OLD, records, size), records);
     // Key 0, version 9, correlation id 1, no client id, no tags.
     let mut request = vec![0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xff, 0];
     // No transaction, acks=all, 30 s, one topic `t`, one partition 0.

@@ -6,9 +6,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use testbed::batches::{self, Noise};
 use wire::codec::{self, Codec};
 use wire::translate::Parts;
-use wire::{IdMap, Tally, Translator, crc, varint};
+use wire::{IdMap, Tally, Translator};
 
 const WORKING_SET: usize = 64 << 20;
 const BATCH: usize = 900_000;
@@ -52,14 +53,14 @@ enum Text {
 
 /// Batches with `ids` schema ids by turns, whose new ones differ in `width` bytes.
 fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) {
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut noise = Noise::default();
     let records = (BATCH / size).max(1);
-    let plain = payload(records, size, &mut noise, |offset, noise, out| {
+    let plain = batches::payload(records, size, |offset, out| {
         out.push(0);
         out.extend((1 + offset as u32 % ids).to_be_bytes());
-        text.fill(offset, size, noise, out);
+        text.fill(offset, size, &mut noise, out);
     });
-    let original = pack(codec, &plain, records);
+    let original = batches::batch(codec, &plain, records);
     let new = |id: u32| if width == 1 { id + 100 } else { 0x0102_0304 + id * 0x0101_0101 };
     let map = IdMap::new((1..=ids).map(|id| (id, new(id))));
     let mut translator = Translator::new(Parts { keys: false, values: true }, 1 << 26);
@@ -104,9 +105,9 @@ impl Text {
         let end = out.len() + size - 5;
         while out.len() < end {
             match self {
-                Self::Random => out.push(noise.next() as u8),
+                Self::Random => out.push(noise.roll() as u8),
                 Self::Json => {
-                    let (id, cents) = (noise.next() % 100_000, noise.next() % 10_000);
+                    let (id, cents) = (noise.roll() % 100_000, noise.roll() % 10_000);
                     let field = format!(
                         "{{\"order\":{},\"customer\":\"c-{id:05}\",\"amount\":{cents},\"currency\":\"EUR\",",
                         offset + 1_000_000
@@ -115,9 +116,9 @@ impl Text {
                 }
                 Self::Avro => {
                     // Small zigzag integers, zeros for absent fields, short strings.
-                    out.extend([2, (noise.next() % 200) as u8, 0, 0, 0, 0, 12]);
-                    out.extend((0..6).map(|_| b'A' + (noise.next() % 26) as u8));
-                    out.extend([0, 0, 2, (noise.next() % 4) as u8]);
+                    out.extend([2, (noise.roll() % 200) as u8, 0, 0, 0, 0, 12]);
+                    out.extend((0..6).map(|_| b'A' + (noise.roll() % 26) as u8));
+                    out.extend([0, 0, 2, (noise.roll() % 4) as u8]);
                 }
             }
         }
@@ -125,20 +126,9 @@ impl Text {
     }
 }
 
-/// Xorshift.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
-}
-
 fn row(codec: Codec, size: usize) {
-    let (batch, records) = batch(codec, size);
+    let records = (BATCH / size).max(1);
+    let batch = batches::batch(codec, &batches::letters(OLD, records, size), records);
     let count = (WORKING_SET / batch.len()).max(1);
     let mut batches: Vec<Vec<u8>> = (0..count).map(|_| batch.clone()).collect();
     let there = IdMap::new([(OLD, NEW)]);
@@ -185,60 +175,4 @@ fn memcpy(batches: &[Vec<u8>], copy: &mut [u8]) -> Duration {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// A batch of values of `size` bytes, each with the old id in front, and how many there are.
-fn batch(codec: Codec, size: usize) -> (Vec<u8>, usize) {
-    let records = (BATCH / size).max(1);
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    let plain = payload(records, size, &mut noise, |_, noise, out| {
-        out.push(0);
-        out.extend(OLD.to_be_bytes());
-        out.extend((5..size).map(|_| b'a' + (noise.next() & 15) as u8));
-    });
-    (pack(codec, &plain, records), records)
-}
-
-/// Records with such values and no keys.
-fn payload(
-    records: usize,
-    size: usize,
-    noise: &mut Noise,
-    value: impl Fn(usize, &mut Noise, &mut Vec<u8>),
-) -> Vec<u8> {
-    let mut plain = Vec::new();
-    for offset in 0..records {
-        let mut body = vec![0];
-        varint::write_i64(&mut body, 0);
-        varint::write_i32(&mut body, offset as i32);
-        varint::write_i32(&mut body, -1);
-        varint::write_i32(&mut body, size as i32);
-        value(offset, noise, &mut body);
-        varint::write_i32(&mut body, 0);
-        varint::write_i32(&mut plain, body.len() as i32);
-        plain.extend(body);
-    }
-    plain
-}
-
-fn pack(codec: Codec, plain: &[u8], records: usize) -> Vec<u8> {
-    // As the Java client frames them: xerial blocks for snappy.
-    let framing: &[u8] = match codec {
-        Codec::Snappy => b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01",
-        _ => &[],
-    };
-    let mut payload = Vec::new();
-    codec::compress(codec, plain, framing, &mut payload);
-    let number = Codec::ALL.iter().position(|it| *it == codec).expect("it is one of them");
-    let mut out = vec![0; 61];
-    out[8..12].copy_from_slice(&(payload.len() as i32 + 49).to_be_bytes());
-    out[16] = 2;
-    out[21..23].copy_from_slice(&(number as i16).to_be_bytes());
-    out[23..27].copy_from_slice(&(records as i32 - 1).to_be_bytes());
-    out[43..57].fill(0xff);
-    out[57..61].copy_from_slice(&(records as i32).to_be_bytes());
-    out.extend(payload);
-    let crc = crc::crc32c(&out[21..]);
-    out[17..21].copy_from_slice(&crc.to_be_bytes());
-    out
 }

@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
         "kafka-backup",
         &["app", "artifact", "backup", "kafka", "proxy", "registry", "restore", "wire"],
     ),
-    ("testbed", &[]),
+    ("testbed", &["wire"]),
     ("clients", &[]),
 ];
 

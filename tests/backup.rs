@@ -1,45 +1,16 @@
 //! Backups that grow: run by run, continuously, by several machines, and through kills. On real
 //! Kafka; each is restored and compared record by record.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testbed::client::{self, Compression, Message};
+use testbed::client::{self, BASE, Compression, Message, numbered, sorted};
 use testbed::real::{self, Kafka, tool};
 use testbed::registry::Options;
 use testbed::workshop::{Workshop, done, kafka_backup, stderr, stdout};
 use testbed::{Broker, EmbeddedRegistry, bins};
-
-fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
-    let (side, storage) = (if mode == "backup" { "source" } else { "target" }, shop.storage());
-    shop.write(
-        &format!("{mode}.yaml"),
-        &format!(
-            "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
-             storage: {storage}\n{keys}"
-        ),
-    )
-}
-
-/// An hour ago, or Kafka's retention deletes what was just written.
-static BASE: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_millisecond() - 3_600_000);
-
-fn numbered(numbers: std::ops::Range<i64>, partitions: i64) -> Vec<Message> {
-    let message = |it: i64| {
-        let mut message = Message::new(Some(&it.to_be_bytes()), Some(format!("{it}").as_bytes()));
-        message.timestamp = *BASE + it;
-        message.partition((it % partitions) as i32)
-    };
-    numbers.map(message).collect()
-}
-
-fn sorted(mut messages: Vec<Message>) -> Vec<Message> {
-    messages.sort_by_key(|it| it.partition);
-    messages
-}
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = kafka_backup(arguments);
@@ -96,8 +67,8 @@ async fn a_backup_grows_run_by_run() {
     client::create_topic(&from, "orders", 2).await.unwrap();
     registry.register("orders-value", &json!({ "schema": "\"string\"" }));
     registry.register("gone-value", &json!({ "schema": "\"long\"" }));
-    client::produce(&from, "orders", Compression::Lz4, &numbered(0..100, 2)).await.unwrap();
-    let file = yaml(&shop, "backup", &from, &enterprise(&registry.url(), ""));
+    client::produce(&from, "orders", Compression::Lz4, &numbered(0..100, 2, 0)).await.unwrap();
+    let file = shop.job_yaml("backup", &from, &enterprise(&registry.url(), ""));
     let described = done("backup", &file);
     assert_eq!((&described["runs"], &described["topics"][0]["records"]), (&json!(1), &json!(100)));
 
@@ -106,9 +77,9 @@ async fn a_backup_grows_run_by_run() {
     assert_eq!(of_backup("describe", &shop, &[])["topics"][0]["records"], 100);
 
     // A new topic, new records, a new version; a subject that goes for good, and records too.
-    client::produce(&from, "orders", Compression::Zstd, &numbered(100..160, 2)).await.unwrap();
+    client::produce(&from, "orders", Compression::Zstd, &numbered(100..160, 2, 0)).await.unwrap();
     client::create_topic(&from, "later", 1).await.unwrap();
-    client::produce(&from, "later", Compression::None, &numbered(0..7, 1)).await.unwrap();
+    client::produce(&from, "later", Compression::None, &numbered(0..7, 1, 0)).await.unwrap();
     registry.register("orders-value", &json!({ "schema": "\"bytes\"" }));
     forget(&registry, "gone-value");
     delete_records(&from, &shop, "orders", 60);
@@ -124,15 +95,15 @@ async fn a_backup_grows_run_by_run() {
 
     // All of it comes back: the schema that the source has lost by now too.
     let more = enterprise(&other.url(), ", restore: { rewrite_ids: true }");
-    done("restore", &yaml(&shop, "restore", &to, &more));
+    done("restore", &shop.job_yaml("restore", &to, &more));
     // The ten records at offsets 50 to 59 of partition 0, though their batch was there whole.
     let lost: Vec<i64> = (100..120).step_by(2).collect();
-    let wanted: Vec<Message> = sorted(numbered(0..160, 2))
+    let wanted: Vec<Message> = sorted(numbered(0..160, 2, 0))
         .into_iter()
         .filter(|it| !lost.contains(&(it.timestamp - *BASE)))
         .collect();
     assert_eq!(client::consume(&to, "orders", 2, wanted.len()).await.unwrap(), wanted);
-    assert_eq!(client::consume(&to, "later", 1, 7).await.unwrap(), numbered(0..7, 1));
+    assert_eq!(client::consume(&to, "later", 1, 7).await.unwrap(), numbered(0..7, 1, 0));
     let subjects = other.call("GET", "/subjects?deleted=true", &Value::Null);
     assert_eq!(subjects, json!(["gone-value", "orders-value"]));
     let versions = other.call("GET", "/subjects/orders-value/versions", &Value::Null);
@@ -159,11 +130,11 @@ async fn a_continuous_backup_follows_until_it_is_stopped() {
     let shop = Workshop::new();
     client::create_topic(&from, "orders", 2).await.unwrap();
     let keys = "backup: { continuous: true, segment_max_age_secs: 1 }\n";
-    let file = yaml(&shop, "backup", &from, keys);
+    let file = shop.job_yaml("backup", &from, keys);
     let mut child = start(&backup_of(&file));
     let mut sent = Vec::new();
     for round in 0..4 {
-        let part = numbered(round * 50..(round + 1) * 50, 2);
+        let part = numbered(round * 50..(round + 1) * 50, 2, 0);
         client::produce(&from, "orders", Compression::Gzip, &part).await.unwrap();
         sent.extend(part);
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -179,7 +150,7 @@ async fn a_continuous_backup_follows_until_it_is_stopped() {
     let pid = child.id().to_string();
     Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     assert!(child.wait().unwrap().success());
-    done("restore", &yaml(&shop, "restore", &to, ""));
+    done("restore", &shop.job_yaml("restore", &to, ""));
     let found = client::consume(&to, "orders", 2, sent.len()).await.unwrap();
     assert_eq!(found, sorted(sent));
 }
@@ -202,7 +173,7 @@ async fn several_machines_make_one_backup() {
     let shop = Workshop::new();
     let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
     registry.register("other-value", &json!({ "schema": "\"string\"" }));
-    let mut sent = numbered(0..3000, 7);
+    let mut sent = numbered(0..3000, 7, 0);
     // An id that only the registry's `/schemas/ids` knows: `finalize` looks for it.
     let lost = registry.register("lost-value", &json!({ "schema": "\"int\"" }));
     forget(&registry, "lost-value");
@@ -217,7 +188,7 @@ async fn several_machines_make_one_backup() {
          enterprise: {{ schema_registry: {{ url: \"{}\", backup: {{ audit_ids: true }} }} }}\n",
         registry.url()
     );
-    let file = yaml(&shop, "backup", &from, &keys);
+    let file = shop.job_yaml("backup", &from, &keys);
     let shard = |shard: &'static str| [&backup_of(&file)[..], &["--shard", shard]].concat();
     let mut first = start(&shard("0/3"));
     let mut second = start(&shard("1/3"));
@@ -242,7 +213,7 @@ async fn several_machines_make_one_backup() {
     assert_eq!(of_backup("validate", &shop, &["--deep"])["problems"], json!([]));
     let audited = shop.path(&format!("store/one/schema-registry/ids/{lost}.json"));
     assert!(audited.exists(), "{}", audited.display());
-    done("restore", &yaml(&shop, "restore", &to, ""));
+    done("restore", &shop.job_yaml("restore", &to, ""));
     let found = client::consume(&to, "orders", 7, sent.len()).await.unwrap();
     assert_eq!(found, sorted(sent));
 
@@ -266,10 +237,10 @@ async fn killed_backups_go_on_where_they_were() {
     let mut sent: Vec<Message> = Vec::new();
     let shop = Workshop::new();
     let keys = "backup: { segment_max_records: 25, max_concurrent_partitions: 1 }\n";
-    let file = yaml(&shop, "backup", &from, keys);
+    let file = shop.job_yaml("backup", &from, keys);
     let (mut unfinished, mut interrupted) = (0, 0);
     for round in 0_u64..20 {
-        let part = numbered(sent.len() as i64..sent.len() as i64 + 600, 3);
+        let part = numbered(sent.len() as i64..sent.len() as i64 + 600, 3, 0);
         for batch in part.chunks(15) {
             client::produce(&from, "orders", Compression::None, batch).await.unwrap();
         }
@@ -293,7 +264,7 @@ async fn killed_backups_go_on_where_they_were() {
     }
     assert!(unfinished > 2, "no kill came in the middle");
     assert!(interrupted > 0, "no killed run had finished a segment");
-    done("restore", &yaml(&shop, "restore", &to, ""));
+    done("restore", &shop.job_yaml("restore", &to, ""));
     let found = client::consume(&to, "orders", 3, sent.len()).await.unwrap();
     assert_eq!(found, sorted(sent));
 }
@@ -307,12 +278,12 @@ async fn two_runs_at_once_do_not_mix() {
     let source = Kafka::start(1);
     let from = source.bootstrap();
     client::create_topic(&from, "orders", 3).await.unwrap();
-    let sent = numbered(0..6000, 3);
+    let sent = numbered(0..6000, 3, 0);
     for part in sent.chunks(100) {
         client::produce(&from, "orders", Compression::None, part).await.unwrap();
     }
     let shop = Workshop::new();
-    let file = yaml(&shop, "backup", &from, "backup: { segment_max_records: 10 }\n");
+    let file = shop.job_yaml("backup", &from, "backup: { segment_max_records: 10 }\n");
     let mut refused = 0;
     for _ in 0..5 {
         let _ = std::fs::remove_dir_all(shop.path("store/one"));

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use kafka::{Cluster, FetchLimits, Isolation, PartitionClient, Security};
 use serde_json::{Value, json};
 use testbed::Broker;
-use testbed::client::{self, Compression, Message};
+use testbed::client::{self, BASE, Compression, Message, numbered, sorted};
 use testbed::real::{self, Extras, Kafka, tool};
 use testbed::workshop::{Workshop, done, kafka_backup, stderr, stdout};
 use wire::Batch;
@@ -18,34 +17,6 @@ use wire::batch::{Entries, Entry};
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
-
-fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
-    let (side, storage) = (if mode == "backup" { "source" } else { "target" }, shop.storage());
-    shop.write(
-        &format!("{mode}.yaml"),
-        &format!(
-            "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
-             storage: {storage}\n{keys}"
-        ),
-    )
-}
-
-/// An hour ago, or Kafka's retention deletes what was just written.
-static BASE: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_millisecond() - 3_600_000);
-
-fn numbered(count: i64, partitions: i64) -> Vec<Message> {
-    let message = |it: i64| {
-        let mut message = Message::new(Some(&it.to_be_bytes()), Some(format!("{it}").as_bytes()));
-        message.timestamp = *BASE + it;
-        message.partition((it % partitions) as i32)
-    };
-    (0..count).map(message).collect()
-}
-
-fn sorted(mut messages: Vec<Message>) -> Vec<Message> {
-    messages.sort_by_key(|it| it.partition);
-    messages
-}
 
 fn create(bootstrap: &str, topic: &str, more: &[&str]) {
     let create = ["--bootstrap-server", bootstrap, "--create", "--topic", topic];
@@ -137,7 +108,7 @@ async fn whatever_a_log_can_hold() {
     let configs: Vec<&str> = compacted.iter().flat_map(|it| ["--config", it.as_str()]).collect();
     create(&from, "compacted", &configs);
     for round in 0..6 {
-        let mut some = numbered(50, 1);
+        let mut some = numbered(0..50, 1, 0);
         some.retain(|it| it.timestamp % 3 != round % 3);
         // Segments are rolled by the records' times.
         for it in &mut some {
@@ -148,10 +119,10 @@ async fn whatever_a_log_can_hold() {
     }
     wait_for_holes(&from).await;
     create(&from, "times", &["--config", "message.timestamp.type=LogAppendTime"]);
-    client::produce(&from, "times", Compression::Gzip, &numbered(20, 1)).await.unwrap();
+    client::produce(&from, "times", Compression::Gzip, &numbered(0..20, 1, 0)).await.unwrap();
 
     let shop = Workshop::new();
-    let described = done("backup", &yaml(&shop, "backup", &from, ""));
+    let described = done("backup", &shop.job_yaml("backup", &from, ""));
     let topic = |name: &str| {
         let topics = described["topics"].as_array().unwrap();
         topics.iter().find(|it| it["name"] == name).unwrap().clone()
@@ -162,7 +133,7 @@ async fn whatever_a_log_can_hold() {
     let validate = ["validate", "--path", store.to_str().unwrap(), "--backup-id", "one", "--deep"];
     let output = kafka_backup(&validate);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-    done("restore", &yaml(&shop, "restore", &to, ""));
+    done("restore", &shop.job_yaml("restore", &to, ""));
 
     for (name, _) in codecs {
         let found = client::consume(&to, name, 3, sent.len()).await.unwrap();
@@ -248,7 +219,7 @@ async fn message_sets_of_old_clients() {
         let _ = std::fs::remove_file(data.join(".kafka_cleanshutdown"));
     });
     let shop = Workshop::new();
-    let described = done("backup", &yaml(&shop, "backup", &from, ""));
+    let described = done("backup", &shop.job_yaml("backup", &from, ""));
     for topic in described["topics"].as_array().unwrap() {
         assert_eq!(topic["records"], 5, "{topic}");
     }
@@ -260,7 +231,7 @@ async fn message_sets_of_old_clients() {
     let kept = shop.path("store/one/topics/1-gzip/0/00000000000000000100.log");
     assert_eq!(std::fs::read(kept).unwrap(), std::fs::read(sets.join("1-gzip.bin")).unwrap());
 
-    done("restore", &yaml(&shop, "restore", &to, ""));
+    done("restore", &shop.job_yaml("restore", &to, ""));
     for name in &names {
         let found = client::consume(&to, name, 1, 5).await.unwrap();
         let values: Vec<usize> =
@@ -282,16 +253,16 @@ async fn two_hundred_topics_of_ten_partitions() {
     for number in 0..200 {
         client::create_topic(&from, &format!("topic-{number:03}"), 10).await.unwrap();
     }
-    let sent = numbered(40, 10);
+    let sent = numbered(0..40, 10, 0);
     // The others stay empty.
     let filled: Vec<String> = (0..200).step_by(10).map(|it| format!("topic-{it:03}")).collect();
     for topic in &filled {
         client::produce(&from, topic, Compression::Zstd, &sent).await.unwrap();
     }
     let shop = Workshop::new();
-    let described = done("backup", &yaml(&shop, "backup", &from, ""));
+    let described = done("backup", &shop.job_yaml("backup", &from, ""));
     assert_eq!(described["topics"].as_array().unwrap().len(), 200);
-    let restored = done("restore", &yaml(&shop, "restore", &to, ""));
+    let restored = done("restore", &shop.job_yaml("restore", &to, ""));
     let records: u64 = restored["topics"]
         .as_array()
         .unwrap()
@@ -330,17 +301,17 @@ async fn another_number_of_partitions() {
     };
     produce(&from, "orders");
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
+    done("backup", &shop.job_yaml("backup", &from, ""));
 
     create(&to, "orders", &["--partitions", "2"]);
-    let file = yaml(&shop, "restore", &to, "");
+    let file = shop.job_yaml("restore", &to, "");
     let output = kafka_backup(&["restore", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("`partitioning: by_key`"), "{}", stderr(&output));
 
     let more = "restore: { partitioning: by_key, topic_mapping: { orders: wide }, \
                 topic_partitions: { orders: 7 } }\n";
-    let restored = done("restore", &yaml(&shop, "restore", &to, more));
+    let restored = done("restore", &shop.job_yaml("restore", &to, more));
     assert_eq!(restored["topics"][0]["records"], 300);
     let found = client::consume(&to, "wide", 7, 300).await.unwrap();
     // The same records by the Java client itself.
@@ -367,13 +338,13 @@ async fn offsets_of_a_range() {
     let (source, target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     client::create_topic(&from, "orders", 2).await.unwrap();
-    let sent = numbered(100, 2);
+    let sent = numbered(0..100, 2, 0);
     client::produce(&from, "orders", Compression::Lz4, &sent).await.unwrap();
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
+    done("backup", &shop.job_yaml("backup", &from, ""));
     let more =
         "restore: { offset_ranges: { orders: { 0: { start: 7, end: 31 }, 1: { end: 3 } } } }\n";
-    done("restore", &yaml(&shop, "restore", &to, more));
+    done("restore", &shop.job_yaml("restore", &to, more));
     let wanted: Vec<Message> = sorted(sent)
         .into_iter()
         .filter(|it| {
@@ -401,7 +372,7 @@ async fn consumer_groups_go_on_where_they_were() {
     create(&from, "orders", &["--partitions", "2"]);
     real::java_program("Transactions", &[&from, "orders", "40"]);
     client::create_topic(&from, "plain", 1).await.unwrap();
-    client::produce(&from, "plain", Compression::Lz4, &numbered(100, 1)).await.unwrap();
+    client::produce(&from, "plain", Compression::Lz4, &numbered(0..100, 1, 0)).await.unwrap();
     let set = |bootstrap: &str, group: &str, topic: &str, offset: &str| {
         let group = ["--bootstrap-server", bootstrap, "--group", group, "--topic", topic];
         let reset = ["--reset-offsets", "--to-offset", offset, "--execute"];
@@ -412,16 +383,16 @@ async fn consumer_groups_go_on_where_they_were() {
     set(&from, "audit", "plain", "42");
     let shop = Workshop::new();
     let described =
-        done("backup", &yaml(&shop, "backup", &from, "backup: { segment_max_records: 30 }\n"));
+        done("backup", &shop.job_yaml("backup", &from, "backup: { segment_max_records: 30 }\n"));
     assert_eq!(described["groups"], json!(["audit", "billing"]));
 
     // The target's topic has records already, so every offset is another one.
     client::create_topic(&to, "plain", 1).await.unwrap();
-    client::produce(&to, "plain", Compression::None, &numbered(5, 1)).await.unwrap();
+    client::produce(&to, "plain", Compression::None, &numbered(0..5, 1, 0)).await.unwrap();
     set(&to, "audit", "plain", "2");
     let keys = "restore: { into_non_empty: append, reset_consumer_offsets: true, \
                 consumer_groups: [billing] }\n";
-    let file = yaml(&shop, "restore", &to, keys);
+    let file = shop.job_yaml("restore", &to, keys);
     let restored = done("restore", &file);
     let changes = restored["groups"]["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 3, "{changes:?}");

@@ -2,49 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use kafka::{Cluster, Isolation, PartitionClient, Security};
 use serde_json::Value;
-use testbed::client::{self, Compression, Message};
+use testbed::client::{self, BASE, Compression, Message, numbered, sorted};
 use testbed::real::{self, Kafka, tool};
 use testbed::workshop::{Workshop, done, kafka_backup, stderr, stdout};
 use testbed::{Broker, bins};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-
-fn yaml(shop: &Workshop, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
-    let (side, storage) = (if mode == "backup" { "source" } else { "target" }, shop.storage());
-    shop.write(
-        &format!("{mode}.yaml"),
-        &format!(
-            "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
-             storage: {storage}\n{keys}"
-        ),
-    )
-}
-
-/// The time of message 0: an hour ago, or Kafka's retention deletes what was just written.
-static BASE: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_millisecond() - 3_600_000);
-
-/// Messages 0 to `count`, their number as value and a millisecond each.
-fn numbered(count: i64, partitions: i64, padding: usize) -> Vec<Message> {
-    let numbers = 0..count;
-    numbers
-        .map(|it| {
-            let value = format!("{it:08}{}", "x".repeat(padding));
-            let mut message = Message::new(Some(&it.to_be_bytes()), Some(value.as_bytes()));
-            message.timestamp = *BASE + it;
-            message.partition((it % partitions) as i32)
-        })
-        .collect()
-}
-
-fn sorted(mut messages: Vec<Message>) -> Vec<Message> {
-    messages.sort_by_key(|it| it.partition);
-    messages
-}
 
 /// Records that a topic holds, by its offsets: nothing here is compacted.
 async fn held(bootstrap: &str, topic: &str, partitions: i32) -> usize {
@@ -71,13 +38,13 @@ async fn what_is_chosen_and_renamed() {
     }
     let (source, target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
-    let sent = numbered(100, 2, 0);
+    let sent = numbered(0..100, 2, 0);
     for topic in ["orders-eu", "orders-us", "other"] {
         client::create_topic(&from, topic, 2).await.unwrap();
         client::produce(&from, topic, Compression::Zstd, &sent).await.unwrap();
     }
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
+    done("backup", &shop.job_yaml("backup", &from, ""));
 
     // Renamed, and only some topics, partitions and times; the window is exact to the record.
     let end = jiff::Timestamp::from_millisecond(*BASE + 51).unwrap();
@@ -87,7 +54,7 @@ async fn what_is_chosen_and_renamed() {
          default_replication_factor: 1 }}\n",
         *BASE + 10
     );
-    let file = yaml(&shop, "restore", &to, &more);
+    let file = shop.job_yaml("restore", &to, &more);
     let chosen = std::fs::read_to_string(&file).unwrap();
     let chosen = chosen
         .replace("\" }\n", "\", topics: { include: [\"orders-*\"], exclude: [\"*-us\"] } }\n");
@@ -129,15 +96,16 @@ async fn what_is_chosen_and_renamed() {
         ("restore: { partition_mapping: { 0: 1 } }\n", "would both become partition 1"),
         ("restore: { create_topics: false }\n", "is not in the target (create_topics: false)"),
     ] {
-        let (code, text, _) = arguments(&yaml(&shop, "restore", &to, more));
+        let (code, text, _) = arguments(&shop.job_yaml("restore", &to, more));
         assert_eq!(code, Some(3), "{text}");
         assert!(text.contains(why), "{text}");
     }
     let (code, text, _) =
-        arguments(&yaml(&shop, "restore", &to, "restore: { time_window_start: yesterday }\n"));
+        arguments(&shop.job_yaml("restore", &to, "restore: { time_window_start: yesterday }\n"));
     assert_eq!(code, Some(2));
     assert!(text.contains("neither milliseconds since 1970 nor RFC 3339"), "{text}");
-    let (code, _, report) = arguments(&yaml(&shop, "restore", &to, "restore: { dry_run: true }\n"));
+    let (code, _, report) =
+        arguments(&shop.job_yaml("restore", &to, "restore: { dry_run: true }\n"));
     assert_eq!(code, Some(0));
     let report: Value = serde_json::from_str(&report).unwrap();
     let first = &report["topics"][0];
@@ -159,29 +127,29 @@ async fn batches_that_are_too_large_for_the_target_are_split() {
     let (source, target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     client::create_topic(&from, "large", 1).await.unwrap();
-    let sent = numbered(400, 1, 2000);
+    let sent = numbered(0..400, 1, 2000);
     client::produce(&from, "large", Compression::None, &sent).await.unwrap();
     create(&to, "large", &["--config", "max.message.bytes=9000"]);
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, "backup: { segment_max_records: 100 }\n"));
+    done("backup", &shop.job_yaml("backup", &from, "backup: { segment_max_records: 100 }\n"));
     let manifest = std::fs::read(shop.path("store/one/manifest.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     let segments = manifest["topics"][0]["partitions"][0]["segments"].as_array().unwrap();
     assert!((2..=4).contains(&segments.len()), "{segments:?}");
     assert!(segments[0]["records"].as_u64().unwrap() >= 100);
-    let file = yaml(&shop, "restore", &to, "");
+    let file = shop.job_yaml("restore", &to, "");
     assert_eq!(done("restore", &file)["topics"][0]["records"], 400);
     assert_eq!(client::consume(&to, "large", 1, 400).await.unwrap(), sent);
 
     assert!(!stderr(&kafka_backup(&dry_run(&file))).contains("retention.ms"));
     create(&to, "short", &["--config", "retention.ms=1000"]);
-    let mapped = yaml(&shop, "restore", &to, "restore: { topic_mapping: { large: short } }\n");
+    let mapped = shop.job_yaml("restore", &to, "restore: { topic_mapping: { large: short } }\n");
     let warned = stderr(&kafka_backup(&dry_run(&mapped)));
     assert!(warned.contains("400 records are older than its retention.ms of 1000"), "{warned}");
 
     // A single record that is too large ends it with the broker's word.
     create(&to, "small", &["--config", "max.message.bytes=900"]);
-    let mapped = yaml(&shop, "restore", &to, "restore: { topic_mapping: { large: small } }\n");
+    let mapped = shop.job_yaml("restore", &to, "restore: { topic_mapping: { large: small } }\n");
     let output = kafka_backup(&["restore", "--config", mapped.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("MessageTooLarge"), "{}", stderr(&output));
@@ -196,20 +164,20 @@ async fn killed_restores_go_on_where_they_were() {
     let (source, target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     client::create_topic(&from, "orders", 3).await.unwrap();
-    let sent = numbered(9000, 3, 300);
+    let sent = numbered(0..9000, 3, 300);
     // Some hundred batches.
     for part in sent.chunks(60) {
         client::produce(&from, "orders", Compression::Lz4, part).await.unwrap();
     }
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
+    done("backup", &shop.job_yaml("backup", &from, ""));
     let mut resumed = 0;
     for round in 0_u64..10 {
         let name = format!("orders-{round}");
         let more =
             |rate: &str| format!("restore: {{ topic_mapping: {{ orders: {name} }}{rate} }}\n");
         // Slow enough to be hit at every stage.
-        let slow = yaml(&shop, "restore", &to, &more(", rate_limit: 40000"));
+        let slow = shop.job_yaml("restore", &to, &more(", rate_limit: 40000"));
         for kill in 0..2 {
             let mut child = Command::new(bins::path("kafka-backup"))
                 .args(["restore", "--config", slow.to_str().unwrap()])
@@ -221,7 +189,7 @@ async fn killed_restores_go_on_where_they_were() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let restored = done("restore", &yaml(&shop, "restore", &to, &more("")));
+        let restored = done("restore", &shop.job_yaml("restore", &to, &more("")));
         let topic = &restored["topics"][0];
         assert_eq!(topic["records"], sent.len(), "{restored}");
         resumed += u32::from(topic["records_before"].as_u64().unwrap() > 0);
@@ -241,14 +209,14 @@ async fn a_broker_that_restarts_is_ridden_out() {
     let (mut source, mut target) = (Kafka::start(1), Kafka::start(1));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     client::create_topic(&from, "orders", 2).await.unwrap();
-    let sent = numbered(4000, 2, 500);
+    let sent = numbered(0..4000, 2, 500);
     for part in sent.chunks(40) {
         client::produce(&from, "orders", Compression::Gzip, part).await.unwrap();
     }
     source.restart();
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
-    let file = yaml(&shop, "restore", &to, "restore: { rate_limit: 40000 }\n");
+    done("backup", &shop.job_yaml("backup", &from, ""));
+    let file = shop.job_yaml("restore", &to, "restore: { rate_limit: 40000 }\n");
     let mut command = Command::new(bins::path("kafka-backup"));
     command.args(["restore", "--config", file.to_str().unwrap()]).stdout(Stdio::null());
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -272,14 +240,14 @@ async fn a_broker_that_goes_away_is_ridden_out() {
     let (mut source, mut target) = (Kafka::start(3), Kafka::start(3));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     create(&from, "orders", &["--partitions", "6", "--replication-factor", "3"]);
-    let sent = numbered(3000, 6, 300);
+    let sent = numbered(0..3000, 6, 300);
     for part in sent.chunks(60) {
         client::produce(&from, "orders", Compression::None, part).await.unwrap();
     }
     source.stop(1);
     let shop = Workshop::new();
-    done("backup", &yaml(&shop, "backup", &from, ""));
-    let file = yaml(&shop, "restore", &to, "restore: { rate_limit: 300000 }\n");
+    done("backup", &shop.job_yaml("backup", &from, ""));
+    let file = shop.job_yaml("restore", &to, "restore: { rate_limit: 300000 }\n");
     let mut command = Command::new(bins::path("kafka-backup"));
     command.args(["restore", "--config", file.to_str().unwrap()]).stdout(Stdio::null());
     let child = command.stderr(Stdio::piped()).spawn().unwrap();

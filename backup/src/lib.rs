@@ -262,7 +262,11 @@ impl Error {
     fn is_transient(&self) -> bool {
         match self {
             Self::Kafka(why) => why.is_transient(),
-            Self::Registry(why) => matches!(why, registry::Error::Unreachable { .. }),
+            Self::Registry(why) => match why {
+                registry::Error::Unreachable { .. } => true,
+                registry::Error::Answer { status, .. } => *status == 429 || *status >= 500,
+                _ => false,
+            },
             Self::Artifact(artifact::Error::Store(why)) => {
                 matches!(why, artifact::StoreError::Failed { .. })
             }

@@ -1,6 +1,8 @@
 //! A Kafka client that is not ours (krafka), to produce and consume with.
 
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use krafka::admin::{CreateTopicsOptions, NewTopic};
@@ -57,6 +59,31 @@ impl Message {
         self.partition = partition;
         self
     }
+}
+
+/// When message 0 of [`numbered`] was written: an hour ago, or Kafka's retention would delete what
+/// was just written.
+pub static BASE: LazyLock<i64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    now.as_millis() as i64 - 3_600_000
+});
+
+/// Messages with their numbers as keys, and as values before some padding; a millisecond each, in
+/// partitions by turns.
+pub fn numbered(numbers: Range<i64>, partitions: i64, padding: usize) -> Vec<Message> {
+    let message = |it: i64| {
+        let value = format!("{it:08}{}", "x".repeat(padding));
+        let mut message = Message::new(Some(&it.to_be_bytes()), Some(value.as_bytes()));
+        message.timestamp = *BASE + it;
+        message.partition((it % partitions) as i32)
+    };
+    numbers.map(message).collect()
+}
+
+/// In the order in which [`consume`] gives them.
+pub fn sorted(mut messages: Vec<Message>) -> Vec<Message> {
+    messages.sort_by_key(|it| it.partition);
+    messages
 }
 
 /// The magic byte, an id and a payload.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+pub mod batches;
 pub mod bins;
 pub mod broker;
 pub mod client;

@@ -68,6 +68,19 @@ impl Workshop {
         )
     }
 
+    /// A `backup` or `restore` of topics alone, with more keys.
+    pub fn job_yaml(&self, mode: &str, bootstrap: &str, keys: &str) -> PathBuf {
+        let side = if mode == "backup" { "source" } else { "target" };
+        let storage = self.storage();
+        self.write(
+            &format!("{mode}.yaml"),
+            &format!(
+                "mode: {mode}\nbackup_id: one\n{side}: {{ bootstrap_servers: \"{bootstrap}\" }}\n\
+                 storage: {storage}\n{keys}"
+            ),
+        )
+    }
+
     /// A proxy in front of a cluster, on free ports.
     pub fn proxy_yaml(&self, bootstrap: &str, map: &Path, rewrite: &str) -> PathBuf {
         self.write(

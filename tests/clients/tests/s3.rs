@@ -85,7 +85,23 @@ impl Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_whole_or_not_there() {
     let server = server().await;
-    let bucket = Bucket::open(server.settings("secret")).await;
+    check_objects(Bucket::open(server.settings("secret")).await).await;
+}
+
+/// The same against another service: `S3_BUCKET` and AWS's own variables (`AWS_ENDPOINT_URL`,
+/// `AWS_ACCESS_KEY_ID`, …) name it. What it writes stays there, below a prefix of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_in_a_service_of_the_environment() {
+    let Ok(bucket) = std::env::var("S3_BUCKET") else {
+        return eprintln!("skipped: S3_BUCKET names no bucket");
+    };
+    let prefix = format!("kafka-backup-test-{}", std::process::id());
+    let path_style = std::env::var("S3_PATH_STYLE").is_ok();
+    let settings = BucketSettings { bucket, prefix, path_style, ..BucketSettings::default() };
+    check_objects(Bucket::open(settings).await).await;
+}
+
+async fn check_objects(bucket: Bucket) {
     assert!(matches!(bucket.get("none").await, Err(StoreError::NotFound { .. })));
     assert_eq!(bucket.size("none").await.unwrap(), None);
     bucket.put("one/a.json", Bytes::from_static(b"{}")).await.unwrap();
