@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("artifact", &["wire"]),
     ("backup", &["app", "artifact", "kafka", "registry", "wire"]),
     ("restore", &["app", "artifact", "kafka", "registry", "wire"]),
-    ("proxy", &["app", "kafka", "wire"]),
+    ("proxy", &["app", "kafka", "registry", "wire"]),
     (
         "kafka-backup",
         &["app", "artifact", "backup", "kafka", "proxy", "registry", "restore", "wire"],

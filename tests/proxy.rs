@@ -344,3 +344,79 @@ async fn bounds_and_the_admin_port() {
     assert_eq!(proxy.get_with("/metrics", "Authorization: Bearer s3cret\r\n").0, 200);
     assert_eq!(proxy.get_with("/metrics", "Authorization: Bearer s3cre7\r\n").0, 401);
 }
+
+/// An id that the map lacks is registered in the target with what it references, and translated; one
+/// that nobody knows follows the policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_ids_are_resolved() {
+    if !real::available() {
+        return;
+    }
+    let kafka = Kafka::start(1);
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
+    let old = EmbeddedRegistry::start(Options::default()).await.unwrap();
+    let options = Options { first_id: Some(700), ..Options::default() };
+    let new = EmbeddedRegistry::start(options).await.unwrap();
+    let address =
+        r#"{"type":"record","name":"Address","fields":[{"name":"street","type":"string"}]}"#;
+    old.register("address", &json!({ "schema": address }));
+    let order = r#"{"type":"record","name":"Order","fields":[{"name":"to","type":"Address"}]}"#;
+    let reference = json!([{ "name": "Address", "subject": "address", "version": 1 }]);
+    let id = old.register("orders-value", &json!({ "schema": order, "references": reference }));
+    let shop = Workshop::new();
+    let map = shop.write("map.json", "{}");
+    let rewrite = "{ unmapped: resolve, unresolved: reject }";
+    let file = shop.proxy_yaml(&kafka.bootstrap(), &map, rewrite);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut refused = shop.start_proxy(&file);
+    refused.wait_for_text("`unmapped: resolve` needs `registries", 1);
+    let registries = format!(
+        "registries: {{ source: {{ url: \"{}\" }}, target: {{ url: \"{}\" }} }}\n",
+        old.url(),
+        new.url()
+    );
+    std::fs::write(&file, text + &registries).unwrap();
+    let mut proxy = shop.proxy(&file);
+    let message = |id: u32| Message::new(None, Some(&framed(id, b"payload")));
+    let many: Vec<Message> = (0..50).map(|_| message(id)).collect();
+    // From several connections at once: it is asked for once.
+    let bootstrap = proxy.bootstrap.clone();
+    let all: Vec<_> = (0..4)
+        .map(|_| {
+            let (bootstrap, many) = (bootstrap.clone(), many.clone());
+            tokio::spawn(async move {
+                client::produce(&bootstrap, "orders", Compression::Lz4, &many).await
+            })
+        })
+        .collect();
+    for done in all {
+        done.await.unwrap().unwrap();
+    }
+    let found = client::consume(&kafka.bootstrap(), "orders", 1, 200).await.unwrap();
+    assert_eq!(found.len(), 200);
+    let ids: BTreeSet<u32> =
+        found.iter().map(|it| id_of(it.value.as_deref().unwrap()).unwrap()).collect();
+    let target = new.call("GET", "/subjects/orders-value/versions/1", &Value::Null);
+    assert_eq!(ids, [target["id"].as_u64().unwrap() as u32].into());
+    assert_eq!(target["references"][0]["subject"], "address");
+    let registered = new.seen().iter().filter(|it| it.method == "POST").count();
+    assert!(registered <= 4, "{registered} posts for two schemas");
+    let shown: Value = serde_json::from_str(&proxy.get("/id-map").1).unwrap();
+    assert_eq!(shown["mapping"][id.to_string()], target["id"]);
+
+    // A new map does not take away what was learned.
+    shop.write("map.json", r#"{"1000": 1}"#);
+    assert_eq!(proxy.post("/id-map/reload").0, 200);
+    client::produce(&bootstrap, "orders", Compression::None, &[message(id)]).await.unwrap();
+
+    // One that the source does not know: refused, and not asked for again at once.
+    for _ in 0..2 {
+        let refused =
+            client::produce(&bootstrap, "orders", Compression::None, &[message(99)]).await;
+        assert!(refused.unwrap_err().to_string().to_lowercase().contains("invalid"));
+    }
+    proxy.process.wait_for_text("schema id 99 is not in the id map and stays unknown", 1);
+    let asked = old.seen().iter().filter(|it| it.path.contains("/schemas/ids/99")).count();
+    assert_eq!(asked, 1);
+    assert_eq!(proxy.metric("schema_proxy_ids_unresolved_total"), 2);
+}

@@ -165,11 +165,15 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
             rules: std::sync::Arc::new(proxy::Rules {
                 exclude: app::Selection::new(&[], &[])?,
                 rules: Vec::new(),
-                otherwise: proxy::Treatment { parts: Parts::BOTH, reject_unmapped: false },
+                otherwise: proxy::Treatment {
+                    parts: Parts::BOTH,
+                    unmapped: proxy::OnUnmapped::Pass,
+                },
             }),
         },
         max_frame_bytes: 100 << 20,
         max_decompressed_bytes: 64 << 20,
+        registries: None,
         max_connections: 1000,
         max_inflight_bytes: 256 << 20,
         drain_timeout: Duration::from_secs(5),

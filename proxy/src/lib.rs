@@ -16,6 +16,7 @@ mod open;
 mod pending;
 mod reader;
 mod requests;
+mod resolver;
 mod responses;
 mod room;
 mod rules;
@@ -43,9 +44,11 @@ use map::Maps;
 pub use map::{MapSettings, MapSource};
 use metrics::Metrics;
 use open::OpenConnections;
+pub use resolver::Registries;
+use resolver::Resolver;
 use room::Room;
 use rules::TopicNames;
-pub use rules::{Rules, Treatment};
+pub use rules::{Rules, Treatment, Unmapped as OnUnmapped};
 pub use tls::Certificates;
 use unmapped::Unmapped;
 
@@ -66,6 +69,8 @@ pub struct Settings {
     pub security: Security,
     /// What is translated.
     pub rewrite: Rewrite,
+    /// Where ids are looked up that the map lacks, if a rule says so.
+    pub registries: Option<Registries>,
     /// Frames above this size end their connection.
     pub max_frame_bytes: usize,
     /// What one batch may grow to when it is decompressed.
@@ -133,6 +138,7 @@ pub enum Error {
 struct Shared {
     settings: Settings,
     maps: Maps,
+    resolver: Option<Resolver>,
     /// Replaced when its files change.
     tls: Option<ArcSwap<ServerConfig>>,
     brokers: Brokers,
@@ -159,6 +165,7 @@ const RETRY: Duration = Duration::from_secs(2);
 impl Proxy {
     /// Opens the bootstrap port and looks for the target's brokers in the background.
     pub async fn start(settings: Settings, map: MapSettings) -> Result<Self, Error> {
+        let context = map.context.clone();
         let maps = Maps::load(map).await.map_err(Error::Map)?;
         let address = settings.bootstrap;
         let listener =
@@ -171,8 +178,10 @@ impl Proxy {
         };
         metrics.id_map_ids.set(maps.current().ids.len() as i64);
         metrics.id_map_version.set(1);
+        let registries = settings.registries.clone();
         let shared = Arc::new(Shared {
             maps,
+            resolver: registries.map(|it| Resolver::new(it, &context)),
             tls,
             brokers: Brokers::default(),
             metrics,

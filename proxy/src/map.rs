@@ -1,5 +1,6 @@
 //! The id map while the proxy runs: where it comes from, and how a new one takes over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wire::IdMap;
-use wire::id_map::MapFile;
+use wire::id_map::{DEFAULT_CONTEXT, MapFile};
 
 use crate::Shared;
 
@@ -77,7 +78,10 @@ pub(crate) struct Maps {
 #[derive(Debug)]
 struct State {
     text: String,
+    /// With what was learned since.
     file: MapFile,
+    /// What no file had: a new one that lacks it does not take it away.
+    learned: BTreeMap<u32, u32>,
 }
 
 impl Maps {
@@ -85,7 +89,7 @@ impl Maps {
         let text = settings.source.text().await?;
         let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
         let loaded = ArcSwap::from_pointee(Loaded::new(&file, &settings)?);
-        let state = Mutex::new(State { text, file });
+        let state = Mutex::new(State { text, file, learned: BTreeMap::new() });
         Ok(Self { settings, loaded, state, refused: ArcSwap::default() })
     }
 
@@ -110,12 +114,49 @@ impl Maps {
         if text == state.text {
             return Ok(None);
         }
-        let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
+        let mut file = MapFile::parse(&text).map_err(|why| why.to_string())?;
+        let pairs = self.pairs(&mut file);
+        for (&source, &target) in &state.learned {
+            pairs.entry(source).or_insert(target);
+        }
         let loaded = Loaded::new(&file, &self.settings)?;
         let ids = loaded.ids.len();
-        *state = State { text, file };
+        (state.text, state.file) = (text, file);
         self.loaded.store(Arc::new(loaded));
         Ok(Some(ids))
+    }
+
+    /// Takes pairs into the map in use that it lacks; gives how many ids it has then.
+    pub(crate) async fn learn(&self, found: &[(u32, u32)]) -> usize {
+        let mut state = self.state.lock().await;
+        let mut file = state.file.clone();
+        let pairs = self.pairs(&mut file);
+        for &(source, target) in found {
+            pairs.entry(source).or_insert(target);
+        }
+        match Loaded::new(&file, &self.settings) {
+            Ok(loaded) => {
+                let ids = loaded.ids.len();
+                state.learned.extend(found.iter().copied());
+                state.file = file;
+                self.loaded.store(Arc::new(loaded));
+                ids
+            }
+            // Two ids that become one, and a way back is wanted.
+            Err(why) => {
+                tracing::error!("what was resolved does not fit into the id map: {why}");
+                self.current().ids.len()
+            }
+        }
+    }
+
+    /// The pairs of the context in use.
+    fn pairs<'a>(&self, file: &'a mut MapFile) -> &'a mut BTreeMap<u32, u32> {
+        if self.settings.context == DEFAULT_CONTEXT {
+            &mut file.mapping
+        } else {
+            file.contexts.entry(self.settings.context.clone()).or_default()
+        }
     }
 }
 

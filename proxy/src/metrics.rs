@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) unmapped: IntCounter,
     pub(crate) undecodable: IntCounter,
     pub(crate) rejected: IntCounter,
+    pub(crate) resolved: IntCounter,
+    pub(crate) unresolved: IntCounter,
     /// By topic.
     topic_translated: IntCounterVec,
     /// By topic.
@@ -117,6 +119,14 @@ impl Metrics {
             rejected: counter(
                 "schema_proxy_batches_rejected_total",
                 "Record batches that were kept from the broker, for an id that the id map lacks.",
+            )?,
+            resolved: counter(
+                "schema_proxy_ids_resolved_total",
+                "Schema ids that the id map lacked and that were found or registered in the target.",
+            )?,
+            unresolved: counter(
+                "schema_proxy_ids_unresolved_total",
+                "Times that a schema id could not be resolved.",
             )?,
             topic_translated: family(
                 "schema_proxy_topic_ids_translated_total",

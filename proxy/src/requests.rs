@@ -59,7 +59,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             apis::PRODUCE => {
                 let _room = shared.room.take(head.size).await;
                 let mut request = from.whole(head).await.map_err(End::Client)?;
-                let produced = produce(&mut request, start, &mut rewriter, shared)?;
+                let produced = produce(&mut request, start, &mut rewriter, shared).await?;
                 match produced.rejected {
                     _ if !produced.answered => {}
                     rejected if rejected.is_empty() => pending.push(Due::Answer(start)),
@@ -98,7 +98,7 @@ struct Produced {
     rejected: Vec<Rejection>,
 }
 
-fn produce(
+async fn produce(
     request: &mut BytesMut,
     start: RequestStart,
     rewriter: &mut Rewriter<'_>,
@@ -123,7 +123,7 @@ fn produce(
     if !shared.settings.rewrite.produce {
         return Ok(Produced { answered, rebuilt: None, rejected: Vec::new() });
     }
-    let rewritten = rewriter.rewrite(request, &fields, flexible)?;
+    let rewritten = rewriter.rewrite(request, &fields, flexible).await?;
     if let (false, Some((topic, partition, id))) = (answered, rewritten.first_rejected) {
         return Err(End::RejectedUnheard { topic, partition, id });
     }
@@ -205,18 +205,17 @@ impl<'a> Rewriter<'a> {
     /// Translates the RECORDS fields of a frame whose size stands in front. Where a rule says so, a
     /// partition with an id that the map lacks is emptied: the broker refuses it with
     /// INVALID_RECORD, as it refuses any Produce without a batch, and takes the others.
-    pub(crate) fn rewrite(
+    pub(crate) async fn rewrite(
         &mut self,
         sized: &mut BytesMut,
         fields: &Fields,
         flexible: bool,
     ) -> Result<Rewritten, End> {
         // One map from the frame's start to its end, even if it is replaced meanwhile.
-        let loaded = self.shared.maps.current();
+        let mut loaded = Arc::clone(&self.shared.maps.current());
         let settings = &self.shared.settings.rewrite;
         let reads = self.direction == Direction::Read;
-        let map =
-            if reads && settings.fetch == Fetch::Reverse { &loaded.back } else { &loaded.ids };
+        let goes_back = reads && settings.fetch == Fetch::Reverse;
         let mut rewritten = Rewritten::default();
         let mut edits = Vec::new();
         for field in &fields.records {
@@ -233,10 +232,18 @@ impl<'a> Rewriter<'a> {
                 self.translator.look_before(end.copied().unwrap_or(0));
             }
             let records = &mut sized[4 + field.content.start..4 + field.content.end];
+            if treatment.resolves() && !goes_back {
+                let missing = self.translator.missing(records, &loaded.ids);
+                if !missing.is_empty() {
+                    self.shared.resolve(&missing).await;
+                    loaded = Arc::clone(&self.shared.maps.current());
+                }
+            }
+            let map = if goes_back { &loaded.back } else { &loaded.ids };
             let mut tally = Tally::default();
             let changed = self.translator.records(records, map, &mut tally);
             let range = 4 + field.field.start..4 + field.field.end;
-            let rejects = !reads && treatment.reject_unmapped;
+            let rejects = !reads && treatment.rejects();
             if let (true, Some(unmapped)) = (rejects, tally.first_unmapped) {
                 let (id, part, offset) = (unmapped.id, unmapped.part, unmapped.offset_delta);
                 let message = format!(

@@ -87,7 +87,9 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     };
     let _room = shared.room.take(head.size).await;
     let mut response = from.whole(head).await.map_err(End::Broker)?;
-    if translates && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter)? {
+    if translates
+        && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter).await?
+    {
         response = BytesMut::from(&rebuilt[..]);
     }
     if !rejected.is_empty() {
@@ -108,7 +110,7 @@ fn malformed(of: RequestStart, why: &wire::Error) -> End {
     End::Response { of, why: why.to_string() }
 }
 
-fn translate_fetch(
+async fn translate_fetch(
     response: &mut BytesMut,
     of: RequestStart,
     message: &Message,
@@ -119,7 +121,7 @@ fn translate_fetch(
     let mut fields = Fields::default();
     let walked = message.walk(&response[4..], body, of.api_version, &mut |met| fields.meet(met));
     walked.map_err(|why| malformed(of, &why))?;
-    Ok(rewriter.rewrite(response, &fields, flexible)?.rebuilt)
+    Ok(rewriter.rewrite(response, &fields, flexible).await?.rebuilt)
 }
 
 /// Says why we kept partitions back, in the broker's error message for them (KIP-467). Before

@@ -29,15 +29,41 @@ pub struct Rules {
 pub struct Treatment {
     /// Keys, values, both or neither.
     pub parts: Parts,
-    /// Refuse what producers send with an id that the map lacks.
-    pub reject_unmapped: bool,
+    /// What happens to ids that the map lacks.
+    pub unmapped: Unmapped,
+}
+
+/// What happens to ids that the map lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmapped {
+    /// They pass as they are.
+    Pass,
+    /// What producers send with one is refused.
+    Reject,
+    /// They are made known; where that fails, they pass or are refused.
+    Resolve {
+        /// Whether they are refused then.
+        or_reject: bool,
+    },
+}
+
+impl Treatment {
+    /// Whether a batch with an id that the map lacks is refused in the end.
+    pub(crate) fn rejects(self) -> bool {
+        matches!(self.unmapped, Unmapped::Reject | Unmapped::Resolve { or_reject: true })
+    }
+
+    /// Whether such ids are looked up first.
+    pub(crate) fn resolves(self) -> bool {
+        matches!(self.unmapped, Unmapped::Resolve { .. })
+    }
 }
 
 impl Rules {
     fn of(&self, topic: &str) -> Treatment {
         if self.exclude.selects(topic) {
             let parts = Parts { keys: false, values: false };
-            return Treatment { parts, reject_unmapped: false };
+            return Treatment { parts, unmapped: Unmapped::Pass };
         }
         let rule = self.rules.iter().find(|(topics, _)| topics.selects(topic));
         rule.map_or(self.otherwise, |(_, treatment)| *treatment)

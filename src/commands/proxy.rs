@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::proxy::{
-    Certificates, EndOffsets, Fetch, MapSettings, Proxy, Rewrite, Rules, Settings, Treatment,
+    Certificates, EndOffsets, Fetch, MapSettings, OnUnmapped, Proxy, Registries, Rewrite, Rules,
+    Settings, Treatment,
 };
 use ::restore::groups::Snapshot;
 use app::{Selection, SettingsError, admin, shutdown};
@@ -102,7 +103,21 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         client_ca: it.client_ca.clone(),
     });
     let rewrite = &settings.rewrite;
+    let registries = match &settings.registries {
+        Some(both) => Some(Registries {
+            source: open::registry(file, &both.source)?,
+            target: open::registry(file, &both.target)?,
+        }),
+        None => None,
+    };
+    let mut unmapped = rewrite.rules.iter().filter_map(|it| it.unmapped).chain([rewrite.unmapped]);
+    if registries.is_none() && unmapped.any(|it| it == settings::Unmapped::Resolve) {
+        let why =
+            "`unmapped: resolve` needs `registries: { source: { url: … }, target: { url: … } }`";
+        return Err(SettingsError::new(file, why).into());
+    }
     Ok(Settings {
+        registries,
         bootstrap: settings.listen.bootstrap,
         advertised_host: settings.listen.advertised_host.clone(),
         broker_port_base: settings.listen.broker_port_base,
@@ -153,7 +168,13 @@ fn rules(rewrite: &settings::Rewrite) -> Result<Rules, String> {
     };
     let treatment = |keys, values, unmapped| Treatment {
         parts: Parts { keys, values },
-        reject_unmapped: unmapped == settings::Unmapped::Reject,
+        unmapped: match unmapped {
+            settings::Unmapped::Pass => OnUnmapped::Pass,
+            settings::Unmapped::Reject => OnUnmapped::Reject,
+            settings::Unmapped::Resolve => OnUnmapped::Resolve {
+                or_reject: rewrite.unresolved == settings::Unresolved::Reject,
+            },
+        },
     };
     let rules = rewrite.rules.iter().map(|it| {
         let done = treatment(

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Servers;
 use super::job::Security;
+use super::registry::SchemaRegistry;
 
 /// The whole file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct ProxyFile {
     /// What is translated.
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// Both registries, for `unmapped: resolve`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registries: Option<Registries>,
     /// The admin port.
     #[serde(default)]
     pub admin: Admin,
@@ -109,6 +113,8 @@ pub struct Rewrite {
     pub values: bool,
     /// Ids that the map lacks.
     pub unmapped: Unmapped,
+    /// With `unmapped: resolve`, those that can't be resolved.
+    pub unresolved: Unresolved,
     /// Topics that pass untouched; Kafka's own unless it is given.
     pub exclude: Vec<String>,
     /// Topics where something else is done; the first rule that names one counts.
@@ -138,6 +144,7 @@ impl Default for Rewrite {
             keys: true,
             values: true,
             unmapped: Unmapped::Pass,
+            unresolved: Unresolved::Pass,
             exclude: ["__*", "_schemas"].map(str::to_owned).to_vec(),
             rules: Vec::new(),
         }
@@ -172,6 +179,28 @@ pub enum Unmapped {
     Pass,
     /// The partition's batch is answered with INVALID_RECORD and not written.
     Reject,
+    /// They are looked up in the source registry and registered in the target.
+    Resolve,
+}
+
+/// What happens to ids that can't be resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unresolved {
+    /// As `unmapped: pass`.
+    Pass,
+    /// As `unmapped: reject`.
+    Reject,
+}
+
+/// The registries on both sides of the map, for `unmapped: resolve`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registries {
+    /// Where the ids come from.
+    pub source: SchemaRegistry,
+    /// Where they are to be known.
+    pub target: SchemaRegistry,
 }
 
 /// The admin port.

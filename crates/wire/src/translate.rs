@@ -7,6 +7,7 @@
 //! A translation changes ids and the batch's CRC, nothing else. A batch that turns out to be malformed
 //! passes untouched.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::batch::{self, Batch, Entries, Entry, at};
@@ -69,6 +70,9 @@ impl Parts {
     /// Keys and values.
     pub const BOTH: Self = Self { keys: true, values: true };
 }
+
+/// Data that only looks framed can have any "id"; nobody asks for more of one field.
+const MOST_MISSING: usize = 1000;
 
 /// Headers of newer serializers: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID.
 const KEY_HEADER: &[u8] = b"__key_schema_id";
@@ -149,6 +153,35 @@ impl Translator {
             out.extend_from_slice(&records[copied..]);
         }
         rebuilt
+    }
+
+    /// The ids in a RECORDS field that the map lacks; the field stays as it is.
+    pub fn missing(&mut self, records: &[u8], map: &IdMap) -> BTreeSet<u32> {
+        let mut missing = BTreeSet::new();
+        for entry in Entries::new(records) {
+            let Ok(Entry::Whole { start, end, magic: 2 }) = entry else { break };
+            let Ok(batch) = Batch::parse(&records[start..end]) else { break };
+            let (header, payload) = (batch.header, batch.payload());
+            if header.is_control() || header.base_offset >= self.end_offset {
+                continue;
+            }
+            let Ok(codec) = header.codec() else { continue };
+            let limit = self.decompressed_limit;
+            let payload = match codec {
+                Codec::None => payload,
+                _ if codec::decompress(codec, payload, limit, &mut self.plain).is_ok() => {
+                    &self.plain
+                }
+                // What can't be read passes as it is.
+                _ => continue,
+            };
+            let _ = ids(payload, header.count, self.parts, |it| {
+                if missing.len() < MOST_MISSING && map.target(it.id).is_none() {
+                    missing.insert(it.id);
+                }
+            });
+        }
+        missing
     }
 
     /// Translates one batch. `true` means that the new batch is in `self.packed`, because its size
