@@ -62,6 +62,7 @@ async fn a_new_map_takes_over_and_a_bad_one_does_not() {
     write_through(&proxy, 5).await;
     assert_eq!(ids(&kafka, 4).await, [105, 205, 305, 305]);
     let (_, metrics) = proxy.get("/metrics");
+    assert!(metrics.contains("added_latency_seconds_count{side=\"client\"} 4"), "{metrics}");
     assert!(metrics.contains("schema_proxy_id_map_reloads_total{result=\"taken\"} 2"), "{metrics}");
     assert!(metrics.contains("schema_proxy_id_map_reloads_total{result=\"refused\"} 1"));
 
@@ -419,4 +420,24 @@ async fn unknown_ids_are_resolved() {
     let asked = old.seen().iter().filter(|it| it.path.contains("/schemas/ids/99")).count();
     assert_eq!(asked, 1);
     assert_eq!(proxy.metric("schema_proxy_ids_unresolved_total"), 2);
+}
+
+/// What a scrape has is in the documentation, with its type.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_documented() {
+    let kafka = Embedded::start(1).await.unwrap();
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let proxy = shop.proxy(&shop.proxy_yaml(&kafka.bootstrap(), &map, "{}"));
+    write_through(&proxy, 5).await;
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, scrape) = proxy.get("/metrics");
+    let mut types = scrape.lines().filter_map(|it| it.strip_prefix("# TYPE ")).peekable();
+    assert!(types.peek().is_some(), "{scrape}");
+    for it in types {
+        let (name, kind) = it.split_once(' ').unwrap();
+        assert!(page.contains(&format!("| `{name}` | {kind} |")), "{name}, a {kind}, is not there");
+    }
 }

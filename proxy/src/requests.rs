@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wire::frame::{self, Edit, REQUEST_START, RequestStart};
 use wire::message::{Met, Role, Value};
 use wire::shapes::PRODUCE_REQUEST;
-use wire::translate::Parts;
+use wire::translate::{Id, Parts};
 use wire::{Tally, Translator};
 
 use crate::connection::{End, Stop};
@@ -59,7 +60,10 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             apis::PRODUCE => {
                 let _room = shared.room.take(head.size).await;
                 let mut request = from.whole(head).await.map_err(End::Client)?;
+                let whole = Instant::now();
                 let produced = produce(&mut request, start, &mut rewriter, shared).await?;
+                let added = &shared.metrics.added_to_requests;
+                added.observe(whole.elapsed().as_secs_f64());
                 match produced.rejected {
                     _ if !produced.answered => {}
                     rejected if rejected.is_empty() => pending.push(Due::Answer(start)),
@@ -245,18 +249,14 @@ impl<'a> Rewriter<'a> {
             let range = 4 + field.field.start..4 + field.field.end;
             let rejects = !reads && treatment.rejects();
             if let (true, Some(unmapped)) = (rejects, tally.first_unmapped) {
-                let (id, part, offset) = (unmapped.id, unmapped.part, unmapped.offset_delta);
-                let message = format!(
-                    "schema id {id} in the {part:?} of record {offset} of the batch for \
-                     {name}-{} is not in the id map of schema-proxy",
-                    field.partition
-                );
+                let message = rejection(unmapped, &name, field.partition);
                 tracing::warn!("rejected: {message}");
                 self.shared.metrics.rejected.inc();
                 edits.push(Edit { range, bytes: frame::bytes_field(&[], flexible) });
                 let topic = sized[topic].to_vec();
                 rewritten.rejected.push(Rejection { topic, partition: field.partition, message });
-                rewritten.first_rejected.get_or_insert((name, field.partition, id));
+                let first = (name, field.partition, unmapped.id);
+                rewritten.first_rejected.get_or_insert(first);
                 continue;
             }
             counters.count(&tally);
@@ -270,6 +270,15 @@ impl<'a> Rewriter<'a> {
         }
         Ok(rewritten)
     }
+}
+
+/// What the producer is told.
+fn rejection(unmapped: Id, topic: &str, partition: i32) -> String {
+    let Id { part, id, offset_delta, .. } = unmapped;
+    format!(
+        "schema id {id} in the {part:?} of record {offset_delta} of the batch for \
+         {topic}-{partition} is not in the id map of schema-proxy"
+    )
 }
 
 /// Writes the frame's size anew.

@@ -1,6 +1,7 @@
 //! From the broker to the client.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -87,6 +88,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     };
     let _room = shared.room.take(head.size).await;
     let mut response = from.whole(head).await.map_err(End::Broker)?;
+    let whole = Instant::now();
     if translates
         && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter).await?
     {
@@ -99,10 +101,9 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     if of.api_key == apis::METADATA {
         shared.topics.learn(&response[4..], of).map_err(|why| malformed(of, &why))?;
     }
-    if !addresses {
-        return write(to, &response).await.map_err(End::Client);
-    }
-    let rewritten = addresses::rewrite(&response, of, message, shared)?;
+    let rewritten =
+        if addresses { addresses::rewrite(&response, of, message, shared)? } else { None };
+    shared.metrics.added_to_responses.observe(whole.elapsed().as_secs_f64());
     write(to, rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
 }
 
