@@ -363,7 +363,7 @@ impl Run {
             if let Some(part) = &manifest.schema_registry {
                 registry = Some(backup.json(layout::REGISTRY_MANIFEST, &part.manifest).await?);
             }
-            backup = backup.continued(manifest).await?;
+            backup = backup.continued(manifest, registry.as_ref());
         }
         Ok(Self { started_at, earlier, registry, backup })
     }
@@ -392,7 +392,7 @@ impl Run {
         schemas: Option<RegistryManifest>,
     ) -> Result<Manifest> {
         let runs = self.number();
-        let Self { started_at, earlier, backup, .. } = self;
+        let Self { started_at, earlier, registry, backup } = self;
         let mut manifest = earlier.clone().unwrap_or_else(|| Manifest {
             format_version: FORMAT_VERSION,
             backup_id: backup.id().to_owned(),
@@ -416,8 +416,8 @@ impl Run {
                 Err(place) => manifest.topics.insert(place, topic),
             }
         }
-        if let Some(schemas) = schemas {
-            let sum = backup.put_json(layout::REGISTRY_MANIFEST, &schemas).await?;
+        if let Some(schemas) = &schemas {
+            let sum = backup.put_json(layout::REGISTRY_MANIFEST, schemas).await?;
             let (subjects_count, schemas_count) = (schemas.subjects_count, schemas.schemas_count);
             manifest.schema_registry =
                 Some(RegistryPart { manifest: sum, subjects_count, schemas_count });
@@ -427,7 +427,8 @@ impl Run {
             return Err(Error::Overtaken(backup.id().to_owned()));
         }
         backup.put_json(layout::MANIFEST, &manifest).await?;
-        backup.drop_superseded(&backup.continued(&manifest).await?).await?;
+        let registry = schemas.or(registry);
+        backup.drop_superseded(&backup.continued(&manifest, registry.as_ref())).await?;
         Ok(manifest)
     }
 }

@@ -98,20 +98,16 @@ pub async fn finalize(plan: &Plan, backup: &Backup) -> Result<Manifest> {
     }
     let manifest = run.commit(captured, schemas.map(|(_, it)| it)).await?;
     for part in parts {
-        let key = backup.key(&layout::part(part.index, part.count));
-        backup.store().delete(&key).await.map_err(artifact::Error::from)?;
+        backup.remove(&layout::part(part.index, part.count)).await?;
     }
     Ok(manifest)
 }
 
 /// All parts of this run.
 async fn parts(backup: &Backup, run: u32) -> Result<Vec<Part>> {
-    let own = backup.key("");
-    let keys = backup.store().list(&backup.key(layout::PARTS)).await;
     let mut parts: Vec<Part> = Vec::new();
-    for key in keys.map_err(artifact::Error::from)? {
-        let object = key.strip_prefix(&own).unwrap_or(&key);
-        parts.extend(backup.find_json::<Part>(object).await?);
+    for object in backup.objects(layout::PARTS).await? {
+        parts.extend(backup.find_json::<Part>(&object).await?);
     }
     let Some(first) = parts.first() else {
         let why = "there are none; run `kafka-backup backup --shard` on each machine first";

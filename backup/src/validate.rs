@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use artifact::manifest::{Groups, IdMapping, RegistryManifest, Segment, TopicFacts, Why};
+use artifact::manifest::{Groups, IdMapping, RegistryManifest, Segment, TopicFacts};
 use artifact::{Backup, SegmentReader, layout};
 use serde::Serialize;
 use serde_json::Value;
@@ -91,7 +91,7 @@ pub async fn validate(backup: &Backup, deep: bool) -> Result<Validation> {
         }
         let mut reading = Reading::new(&known);
         for partition in &topic.partitions {
-            for gap in partition.skipped.iter().filter(|it| it.why == Why::Deleted) {
+            for gap in partition.gaps() {
                 validation.gaps.push(format!(
                     "{}-{}: offsets {} to {} were deleted before they could be captured",
                     topic.name, partition.partition, gap.from, gap.to

@@ -204,12 +204,9 @@ pub async fn snapshot(
 /// The offsets before the last reset in this cluster.
 pub async fn last_before(backup: &Backup, cluster: &Cluster) -> Result<Option<Snapshot>> {
     let cluster_id = cluster.metadata(Some(&[])).await?.cluster_id.unwrap_or_default();
-    let own = backup.key("");
-    let keys = backup.store().list(&backup.key(layout::OFFSETS_BEFORE)).await;
     let mut last: Option<Snapshot> = None;
-    for key in keys.map_err(artifact::Error::from)? {
-        let object = key.strip_prefix(&own).unwrap_or(&key);
-        let found: Option<Snapshot> = backup.find_json(object).await?;
+    for object in backup.objects(layout::OFFSETS_BEFORE).await? {
+        let found: Option<Snapshot> = backup.find_json(&object).await?;
         // RFC 3339 in UTC sorts by time.
         let found = found.filter(|it| it.cluster_id == cluster_id);
         if found.as_ref().map(|it| &it.created_at) > last.as_ref().map(|it| &it.created_at) {

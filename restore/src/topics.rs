@@ -356,7 +356,7 @@ pub(crate) async fn restore(
         plan.cluster.set_topic_configs(topic, configs).await?;
     }
     offsets::write(backup, &planned.journal.cluster_id, offsets).await?;
-    backup.store().delete(&backup.key(&object)).await.map_err(artifact::Error::from)?;
+    backup.remove(&object).await?;
     Ok(restored)
 }
 

@@ -45,18 +45,17 @@ struct Topic {
 
 /// Offsets from one to another, both in it.
 #[derive(Debug, Serialize)]
-pub struct Gap {
+struct Gap {
     partition: i32,
     from: i64,
     to: i64,
 }
 
 /// The gaps of a topic.
-pub fn gaps(topic: &artifact::manifest::Topic) -> impl Iterator<Item = Gap> {
+fn gaps(topic: &artifact::manifest::Topic) -> impl Iterator<Item = Gap> {
     topic.partitions.iter().flat_map(|it| {
         let partition = it.partition;
-        let deleted = it.skipped.iter().filter(|it| it.why == Why::Deleted);
-        deleted.map(move |it| Gap { partition, from: it.from, to: it.to })
+        it.gaps().map(move |it| Gap { partition, from: it.from, to: it.to })
     })
 }
 

@@ -26,24 +26,19 @@ impl Backup {
     }
 
     /// The same backup, to be added to: what its manifest lists stays as it is until the next
-    /// manifest takes its place.
-    ///
-    /// # Errors
-    ///
-    /// Where the registry's manifest can't be read.
-    pub async fn continued(&self, manifest: &Manifest) -> Result<Self> {
+    /// manifest takes its place. `registry` is the registry's part of it.
+    #[must_use]
+    pub fn continued(&self, manifest: &Manifest, registry: Option<&RegistryManifest>) -> Self {
         let mut listed = BTreeMap::new();
         for topic in &manifest.topics {
             listed.insert(layout::topic(&topic.name), topic.facts.clone());
         }
         listed.extend(manifest.groups.clone().map(|it| (layout::GROUPS.to_owned(), it)));
         if let Some(part) = &manifest.schema_registry {
-            let registry: RegistryManifest =
-                self.json(layout::REGISTRY_MANIFEST, &part.manifest).await?;
-            listed.extend(registry.objects);
+            listed.extend(registry.iter().flat_map(|it| it.objects.clone()));
             listed.insert(layout::REGISTRY_MANIFEST.to_owned(), part.manifest.clone());
         }
-        Ok(Self { listed: Arc::new(listed), ..self.clone() })
+        Self { listed: Arc::new(listed), ..self.clone() }
     }
 
     /// Deletes what the manifest before `self` was continued listed and `now` does not.
@@ -52,7 +47,7 @@ impl Backup {
             of.listed.iter().map(|(usual, sum)| sum.place(usual).to_owned()).collect()
         };
         for place in places(self).difference(&places(now)) {
-            self.store.delete(&self.key(place)).await?;
+            self.remove(place).await?;
         }
         Ok(())
     }
@@ -143,6 +138,18 @@ impl Backup {
             }
             None => (sum, true),
         }
+    }
+
+    /// The objects whose places begin so, sorted.
+    pub async fn objects(&self, prefix: &str) -> Result<Vec<String>> {
+        let own = self.key("");
+        let keys = self.store.list(&self.key(prefix)).await?;
+        Ok(keys.iter().filter_map(|it| it.strip_prefix(&own)).map(str::to_owned).collect())
+    }
+
+    /// Removes an object; one that is not there is no error.
+    pub async fn remove(&self, object: &str) -> Result<()> {
+        Ok(self.store.delete(&self.key(object)).await?)
     }
 
     /// Writes an object.

@@ -146,6 +146,13 @@ pub struct Partition {
     pub skipped: Vec<Skipped>,
 }
 
+impl Partition {
+    /// What retention or DeleteRecords took before it could be captured.
+    pub fn gaps(&self) -> impl Iterator<Item = &Skipped> {
+        self.skipped.iter().filter(|it| it.why == Why::Deleted)
+    }
+}
+
 /// Offsets that are in no segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {

@@ -47,9 +47,7 @@ impl Segments {
     /// Lists them.
     pub async fn list(backup: &Backup) -> Result<Self> {
         let mut partitions: BTreeMap<String, BTreeMap<i64, Objects>> = BTreeMap::new();
-        let own = backup.key("");
-        for key in backup.store().list(&backup.key(layout::TOPICS)).await? {
-            let object = key.strip_prefix(&own).unwrap_or(&key);
+        for object in backup.objects(layout::TOPICS).await? {
             let Some((folder, name)) = object.rsplit_once('/') else { continue };
             let Some((offset, extension)) = name.split_once('.') else { continue };
             let Ok(offset) = offset.parse::<i64>() else { continue };
@@ -77,7 +75,7 @@ impl Segments {
         let next = found.next_offset().unwrap_or(0);
         for (&base, _) in offsets.range(next..).filter(|(_, it)| !it.facts) {
             let log = layout::segment_log(topic, partition, base);
-            backup.store().delete(&backup.key(&log)).await?;
+            backup.remove(&log).await?;
         }
         let finished = offsets.range(next..).filter(|(_, it)| it.facts && it.log);
         let read: Vec<SegmentFacts> = stream::iter(finished.map(|(&base, _)| base))

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use crate::crc::{Difference, Multiply};
 use crate::record::Record;
-use crate::translate::{Framing, Id, Part, Parts, prefix};
+use crate::translate::{Id, Part, Parts, Place, places, prefix};
 use crate::{Error, IdMap, Result, crc};
 
 /// What a walk did.
@@ -181,34 +181,15 @@ impl Walk<'_> {
     #[inline(never)]
     fn other(&mut self, at: usize, done: &mut Done, multiply: impl Multiply) -> Result<usize> {
         let record = Record::read(self.bytes, at)?;
-        let framing = Framing::of(self.bytes, &record)?;
-        let mut ids = Vec::new();
-        let sides = [
-            (self.parts.keys && !framing.key_header, Part::Key, &record.key),
-            (self.parts.values && !framing.value_header, Part::Value, &record.value),
-        ];
-        for (wanted, part, range) in sides {
-            let range = range.iter().filter(|_| wanted);
-            ids.extend(range.filter_map(|it| prefix(self.bytes, it)).map(|at| (at, part)));
-        }
-        let parts = self.parts;
-        let wanted = |part| if part == Part::Key { parts.keys } else { parts.values };
-        ids.extend(
-            framing.ids.iter().filter(|(part, _)| wanted(*part)).map(|&(part, at)| (at, part)),
-        );
-        let guids: Vec<usize> =
-            framing.guids.iter().filter(|(part, _)| wanted(*part)).map(|&(_, at)| at).collect();
-        // The CRC's change is gathered in ascending order of place. A header has one or the other.
-        let mut guids = guids.into_iter().peekable();
+        let mut found = Vec::new();
+        places(self.bytes, &record, self.parts, |part, place| found.push((part, place)))?;
         let mut last = (u32::MAX, None);
-        for (place, part) in ids {
-            while let Some(guid) = guids.next_if(|&guid| guid < place) {
-                self.guid(guid, done, multiply);
+        // In ascending order of place, as the CRC's change is gathered.
+        for (part, place) in found {
+            match place {
+                Place::Id(place) => self.id(part, place, at, &mut last, done, multiply),
+                Place::Guid(place) => self.guid(place, done, multiply),
             }
-            self.id(part, place, at, &mut last, done, multiply);
-        }
-        for guid in guids {
-            self.guid(guid, done, multiply);
         }
         Ok(record.range.end)
     }

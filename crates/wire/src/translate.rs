@@ -272,24 +272,47 @@ fn seal(out: &mut [u8]) {
 pub fn ids(payload: &[u8], count: i32, parts: Parts, mut found: impl FnMut(Id)) -> Result<()> {
     let mut records = Records::new(payload, count);
     while let Some(record) = records.next_record()? {
-        let framing = Framing::of(payload, &record)?;
-        let mut note = |part, at: usize| {
-            let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
-            let id = u32::from_be_bytes(bytes);
-            found(Id { part, id, at, offset_delta: record.offset_delta });
-        };
-        if parts.keys && !framing.key_header {
-            let key = record.key.iter().filter_map(|it| prefix(payload, it));
-            key.for_each(|at| note(Part::Key, at));
-        }
-        if parts.values && !framing.value_header {
-            let value = record.value.iter().filter_map(|it| prefix(payload, it));
-            value.for_each(|at| note(Part::Value, at));
-        }
-        for (part, at) in framing.ids {
-            if if part == Part::Key { parts.keys } else { parts.values } {
-                note(part, at);
+        places(payload, &record, parts, |part, place| {
+            if let Place::Id(at) = place {
+                let bytes = payload[at..at + 4].try_into().expect("a framed part has five bytes");
+                let id = u32::from_be_bytes(bytes);
+                found(Id { part, id, at, offset_delta: record.offset_delta });
             }
+        })?;
+    }
+    Ok(())
+}
+
+/// Where a record has an id, or the GUID that newer serializers write into a header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// Four bytes.
+    Id(usize),
+    /// Sixteen.
+    Guid(usize),
+}
+
+/// Tells the ids and GUIDs on these sides of a record, in ascending order of place.
+pub(crate) fn places(
+    payload: &[u8],
+    record: &Record,
+    parts: Parts,
+    mut met: impl FnMut(Part, Place),
+) -> Result<()> {
+    let framing = Framing::of(payload, record)?;
+    let sides = [
+        (parts.keys && !framing.key_header, Part::Key, &record.key),
+        (parts.values && !framing.value_header, Part::Value, &record.value),
+    ];
+    for (wanted, part, range) in sides {
+        let at = range.as_ref().filter(|_| wanted).and_then(|it| prefix(payload, it));
+        if let Some(at) = at {
+            met(part, Place::Id(at));
+        }
+    }
+    for (part, place) in framing.found {
+        if if part == Part::Key { parts.keys } else { parts.values } {
+            met(part, place);
         }
     }
     Ok(())
@@ -303,17 +326,15 @@ pub(crate) fn prefix(payload: &[u8], part: &Range<usize>) -> Option<usize> {
 
 /// What the headers of a record say about its schema ids.
 #[derive(Debug, Default)]
-pub(crate) struct Framing {
-    pub(crate) key_header: bool,
-    pub(crate) value_header: bool,
-    /// Ids that stand in headers. Almost always empty, so it allocates almost never.
-    pub(crate) ids: Vec<(Part, usize)>,
-    /// The same for GUIDs.
-    pub(crate) guids: Vec<(Part, usize)>,
+struct Framing {
+    key_header: bool,
+    value_header: bool,
+    /// What stands in headers. Almost always empty, so it allocates almost never.
+    found: Vec<(Part, Place)>,
 }
 
 impl Framing {
-    pub(crate) fn of(payload: &[u8], record: &Record) -> Result<Self> {
+    fn of(payload: &[u8], record: &Record) -> Result<Self> {
         let mut framing = Self::default();
         let mut headers = record.headers(payload);
         while let Some((name, value)) = headers.next_header()? {
@@ -328,10 +349,11 @@ impl Framing {
                 &mut framing.value_header
             }) = true;
             let Some(value) = value else { continue };
-            framing.ids.extend(prefix(payload, &value).map(|at| (part, at)));
+            let id = prefix(payload, &value).map(Place::Id);
+            framing.found.extend(id.map(|it| (part, it)));
             // 0x01 and a GUID, in Protobuf followed by message indexes.
             if value.len() >= 17 && payload[value.start] == 1 {
-                framing.guids.push((part, value.start + 1));
+                framing.found.push((part, Place::Guid(value.start + 1)));
             }
         }
         Ok(framing)
