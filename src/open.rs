@@ -1,24 +1,26 @@
 //! From settings to the things they describe.
 
+mod map;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use app::SettingsError;
 use artifact::Store;
-use artifact::store::{Bucket, BucketSettings, Folder, StoreError};
+use artifact::store::{Bucket, BucketSettings, Folder};
 use async_trait::async_trait;
 use kafka::security::{Certificates, PasswordMechanism, Sasl, TokenSource};
 use kafka::{Cluster, Security};
-use proxy::MapSource;
 use registry::client::{OAuth, Retry, Tokens};
 use registry::{Auth, Client};
 use secrecy::SecretString;
-use wire::id_map::MapFile;
 
 use crate::exit::Failure;
 use crate::settings::job::{Backend, Job, Mechanism, Protocol, Storage};
 use crate::settings::registry::{AuthKind, SchemaRegistry};
 use crate::settings::{self, Servers};
+
+pub(crate) use map::MapPlace;
 
 /// The cluster of the `source` or `target` section.
 pub(crate) fn cluster(
@@ -172,48 +174,6 @@ pub(crate) async fn store_at(place: &str) -> Result<Arc<dyn Store>, Failure> {
         ..BucketSettings::default()
     };
     Ok(Arc::new(Bucket::open(settings).await))
-}
-
-/// The id map at a path, or at `s3://bucket/key`.
-pub(crate) async fn map(place: &str) -> Result<MapFile, Failure> {
-    let text = MapObject::at(place).await?.read().await?;
-    MapFile::parse(&text).map_err(|why| Failure::Usage(format!("id map {place}: {why}")))
-}
-
-/// An id map in a store.
-#[derive(Debug)]
-pub(crate) struct MapObject {
-    store: Arc<dyn Store>,
-    key: String,
-    place: String,
-}
-
-impl MapObject {
-    /// Nothing is read yet.
-    pub(crate) async fn at(place: &str) -> Result<Self, Failure> {
-        let (store, key) = match place.rsplit_once('/') {
-            Some((folder, key)) if place.starts_with("s3://") => (store_at(folder).await?, key),
-            _ => (store_at("").await?, place),
-        };
-        Ok(Self { store, key: key.to_owned(), place: place.to_owned() })
-    }
-
-    async fn read(&self) -> Result<String, Failure> {
-        let place = &self.place;
-        let bytes = self.store.get(&self.key).await.map_err(|error| match error {
-            StoreError::NotFound { .. } => Failure::Usage(format!("id map {place} does not exist")),
-            _ => Failure::Failed(format!("id map: {error}")),
-        })?;
-        String::from_utf8(bytes.to_vec())
-            .map_err(|why| Failure::Usage(format!("id map {place}: {why}")))
-    }
-}
-
-#[async_trait]
-impl MapSource for MapObject {
-    async fn text(&self) -> Result<String, String> {
-        self.read().await.map_err(|why| why.to_string())
-    }
 }
 
 /// The registry at a URL, or the one that a settings file names, with its credentials.

@@ -142,8 +142,9 @@ fn restore_plan(target: &World) -> Result<restore::Plan> {
 
 fn map_settings(map: MapFile) -> proxy::MapSettings {
     proxy::MapSettings {
-        source: std::sync::Arc::new(map),
-        context: DEFAULT_CONTEXT.to_owned(),
+        source: std::sync::Arc::new(map.clone()),
+        first: map,
+        contexts: vec![DEFAULT_CONTEXT.to_owned()],
         both_ways: false,
         period: std::time::Duration::from_mins(1),
     }
@@ -168,6 +169,7 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
                 otherwise: proxy::Treatment {
                     parts: Parts::BOTH,
                     unmapped: proxy::OnUnmapped::Pass,
+                    context: 0,
                 },
             }),
         },
@@ -176,6 +178,7 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         registries: None,
         max_connections: 1000,
         max_inflight_bytes: 256 << 20,
+        idle_timeout: Duration::MAX,
         drain_timeout: Duration::from_secs(5),
     })
 }

@@ -10,12 +10,12 @@ use kafka::{Address, Connection, Security};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use wire::frame::RequestStart;
 
 use crate::pending::Pending;
-use crate::reader::{FrameReader, ReadError};
+use crate::reader::{Activity, FrameReader, ReadError};
 use crate::{Shared, requests, responses};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +60,8 @@ pub(crate) enum End {
     TooMany(usize),
     #[error("the broker moved to another address")]
     Moved,
+    #[error("nothing came for limits.idle_timeout_secs")]
+    Idle,
     #[error("the proxy is stopping")]
     Drained,
 }
@@ -95,6 +97,7 @@ impl End {
             Self::TwoProxies => "two_proxies",
             Self::TooMany(_) => "too_many",
             Self::Moved => "broker_moved",
+            Self::Idle => "idle",
             Self::Drained => "drained",
         }
     }
@@ -117,7 +120,7 @@ pub(crate) async fn serve(
             shared.metrics.failures.with_label_values(&[end.reason()]).inc();
             match end {
                 // Clients come and go, and we know that we stop.
-                End::Client(_) | End::Drained => tracing::debug!(%peer, "{end}"),
+                End::Client(_) | End::Idle | End::Drained => tracing::debug!(%peer, "{end}"),
                 _ => tracing::warn!(%peer, "{end}"),
             }
         }
@@ -202,8 +205,9 @@ where
     BW: AsyncWrite + Unpin,
 {
     let limit = shared.settings.max_frame_bytes;
-    let mut from_client = FrameReader::new(client_read, limit);
-    let mut from_broker = FrameReader::new(broker_read, limit);
+    let activity = Activity::default();
+    let mut from_client = FrameReader::new(client_read, limit, &activity);
+    let mut from_broker = FrameReader::new(broker_read, limit, &activity);
     let pending = Pending::default();
 
     let requests = async {
@@ -227,6 +231,18 @@ where
         result = requests => result,
         result = responses => result,
         () = moved(upstream) => Err(End::Moved),
+        () = idle(&activity, &pending, shared.settings.idle_timeout) => Err(End::Idle),
+    }
+}
+
+/// Returns when nothing came for a whole period and no request is under way.
+async fn idle(activity: &Activity, pending: &Pending, period: Duration) {
+    loop {
+        let before = activity.count();
+        sleep(period).await;
+        if activity.count() == before && pending.is_empty() {
+            return;
+        }
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// What all frames that are held whole may take together.
     pub max_inflight_bytes: usize,
+    /// After so long without a byte and without a request under way a connection is closed.
+    pub idle_timeout: Duration,
     /// How long connections may take to finish when the proxy stops.
     pub drain_timeout: Duration,
 }
@@ -165,8 +167,8 @@ const RETRY: Duration = Duration::from_secs(2);
 impl Proxy {
     /// Opens the bootstrap port and looks for the target's brokers in the background.
     pub async fn start(settings: Settings, map: MapSettings) -> Result<Self, Error> {
-        let context = map.context.clone();
-        let maps = Maps::load(map).await.map_err(Error::Map)?;
+        let contexts = map.contexts.clone();
+        let maps = Maps::new(map).map_err(Error::Map)?;
         let address = settings.bootstrap;
         let listener =
             TcpListener::bind(address).await.map_err(|why| Error::Listen { address, why })?;
@@ -176,12 +178,12 @@ impl Proxy {
             Some(files) => Some(ArcSwap::new(files.load().map_err(Error::Tls)?)),
             None => None,
         };
-        metrics.id_map_ids.set(maps.current().ids.len() as i64);
+        metrics.id_map_ids.set(maps.current().len() as i64);
         metrics.id_map_version.set(1);
         let registries = settings.registries.clone();
         let shared = Arc::new(Shared {
             maps,
-            resolver: registries.map(|it| Resolver::new(it, &context)),
+            resolver: registries.map(|it| Resolver::new(it, contexts)),
             tls,
             brokers: Brokers::default(),
             metrics,
@@ -208,7 +210,7 @@ impl Proxy {
 
     /// How many ids the map has.
     pub fn ids(&self) -> usize {
-        self.shared.maps.current().ids.len()
+        self.shared.maps.current().len()
     }
 
     /// Reads the id map again, now.

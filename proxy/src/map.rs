@@ -33,8 +33,11 @@ impl MapSource for MapFile {
 pub struct MapSettings {
     /// Where it lies.
     pub source: Arc<dyn MapSource>,
-    /// The context of the ids in the records; `.` is the default one.
-    pub context: String,
+    /// What was read there.
+    pub first: MapFile,
+    /// The contexts of the ids in the records; `.` is the default one. [`crate::Treatment::context`]
+    /// is a place in this list, which is never empty.
+    pub contexts: Vec<String>,
     /// How often the source is read again.
     pub period: Duration,
     /// Whether the map has to lead back too.
@@ -44,24 +47,40 @@ pub struct MapSettings {
 /// A map in use.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) ids: IdMap,
-    /// The way back, where it is wanted.
-    pub(crate) back: IdMap,
+    /// In the order of [`MapSettings::contexts`].
+    pub(crate) contexts: Vec<BothWays>,
     /// Tells this map from others, for proxies in a row.
     pub(crate) fingerprint: u32,
 }
 
+/// The ids of one context.
+#[derive(Debug)]
+pub(crate) struct BothWays {
+    pub(crate) ids: IdMap,
+    /// The way back, where it is wanted.
+    pub(crate) back: IdMap,
+}
+
 impl Loaded {
     fn new(file: &MapFile, settings: &MapSettings) -> Result<Self, String> {
-        let ids = file.id_map(&settings.context);
-        let back = match settings.both_ways.then(|| ids.inverse()) {
-            None => IdMap::default(),
-            Some(back) => back.map_err(|why| {
-                format!("{why}, so `fetch: reverse` could not tell which of them was meant")
-            })?,
-        };
-        let fingerprint = ids.fingerprint();
-        Ok(Self { ids, back, fingerprint })
+        let contexts = settings.contexts.iter().map(|context| {
+            let ids = file.id_map(context);
+            let back = match settings.both_ways.then(|| ids.inverse()) {
+                None => IdMap::default(),
+                Some(back) => back.map_err(|why| {
+                    format!("{why}, so `fetch: reverse` could not tell which of them was meant")
+                })?,
+            };
+            Ok(BothWays { ids, back })
+        });
+        let contexts = contexts.collect::<Result<Vec<_>, String>>()?;
+        let fingerprint = contexts.first().map_or(0, |it| it.ids.fingerprint());
+        Ok(Self { contexts, fingerprint })
+    }
+
+    /// How many ids it has.
+    pub(crate) fn len(&self) -> usize {
+        self.contexts.iter().map(|it| it.ids.len()).sum()
     }
 }
 
@@ -77,19 +96,19 @@ pub(crate) struct Maps {
 
 #[derive(Debug)]
 struct State {
-    text: String,
-    /// With what was learned since.
+    /// What was read last.
+    read: MapFile,
+    /// The same with what was learned since.
     file: MapFile,
-    /// What no file had: a new one that lacks it does not take it away.
-    learned: BTreeMap<u32, u32>,
+    /// What no file had, by context: a new one that lacks it does not take it away.
+    learned: BTreeMap<(usize, u32), u32>,
 }
 
 impl Maps {
-    pub(crate) async fn load(settings: MapSettings) -> Result<Self, String> {
-        let text = settings.source.text().await?;
-        let file = MapFile::parse(&text).map_err(|why| why.to_string())?;
+    pub(crate) fn new(settings: MapSettings) -> Result<Self, String> {
+        let file = settings.first.clone();
         let loaded = ArcSwap::from_pointee(Loaded::new(&file, &settings)?);
-        let state = Mutex::new(State { text, file, learned: BTreeMap::new() });
+        let state = Mutex::new(State { read: file.clone(), file, learned: BTreeMap::new() });
         Ok(Self { settings, loaded, state, refused: ArcSwap::default() })
     }
 
@@ -111,33 +130,34 @@ impl Maps {
     async fn reload(&self) -> Result<Option<usize>, String> {
         let mut state = self.state.lock().await;
         let text = self.settings.source.text().await?;
-        if text == state.text {
+        let read = MapFile::parse(&text).map_err(|why| why.to_string())?;
+        if read == state.read {
             return Ok(None);
         }
-        let mut file = MapFile::parse(&text).map_err(|why| why.to_string())?;
-        let pairs = self.pairs(&mut file);
-        for (&source, &target) in &state.learned {
-            pairs.entry(source).or_insert(target);
+        let mut file = read.clone();
+        for (&(context, source), &target) in &state.learned {
+            self.pairs(&mut file, context).entry(source).or_insert(target);
         }
         let loaded = Loaded::new(&file, &self.settings)?;
-        let ids = loaded.ids.len();
-        (state.text, state.file) = (text, file);
+        let ids = loaded.len();
+        (state.read, state.file) = (read, file);
         self.loaded.store(Arc::new(loaded));
         Ok(Some(ids))
     }
 
     /// Takes pairs into the map in use that it lacks; gives how many ids it has then.
-    pub(crate) async fn learn(&self, found: &[(u32, u32)]) -> usize {
+    pub(crate) async fn learn(&self, context: usize, found: &[(u32, u32)]) -> usize {
         let mut state = self.state.lock().await;
         let mut file = state.file.clone();
-        let pairs = self.pairs(&mut file);
+        let pairs = self.pairs(&mut file, context);
         for &(source, target) in found {
             pairs.entry(source).or_insert(target);
         }
         match Loaded::new(&file, &self.settings) {
             Ok(loaded) => {
-                let ids = loaded.ids.len();
-                state.learned.extend(found.iter().copied());
+                let ids = loaded.len();
+                let found = found.iter().map(|&(source, target)| ((context, source), target));
+                state.learned.extend(found);
                 state.file = file;
                 self.loaded.store(Arc::new(loaded));
                 ids
@@ -145,17 +165,16 @@ impl Maps {
             // Two ids that become one, and a way back is wanted.
             Err(why) => {
                 tracing::error!("what was resolved does not fit into the id map: {why}");
-                self.current().ids.len()
+                self.current().len()
             }
         }
     }
 
-    /// The pairs of the context in use.
-    fn pairs<'a>(&self, file: &'a mut MapFile) -> &'a mut BTreeMap<u32, u32> {
-        if self.settings.context == DEFAULT_CONTEXT {
-            &mut file.mapping
-        } else {
-            file.contexts.entry(self.settings.context.clone()).or_default()
+    /// The pairs of one context in use.
+    fn pairs<'a>(&self, file: &'a mut MapFile, context: usize) -> &'a mut BTreeMap<u32, u32> {
+        match self.settings.contexts[context].as_str() {
+            DEFAULT_CONTEXT => &mut file.mapping,
+            name => file.contexts.entry(name.to_owned()).or_default(),
         }
     }
 }

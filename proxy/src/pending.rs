@@ -91,15 +91,15 @@ impl Pending {
         self.local.notified().await;
     }
 
+    /// Whether every request has its answer.
+    pub(crate) fn is_empty(&self) -> bool {
+        let queue = self.queue();
+        queue.due.is_empty() && !queue.under_way
+    }
+
     /// Waits until every request has its answer, and the client has it whole.
     pub(crate) async fn answered(&self) {
-        loop {
-            {
-                let queue = self.queue();
-                if queue.due.is_empty() && !queue.under_way {
-                    return;
-                }
-            }
+        while !self.is_empty() {
             self.answered.notified().await;
         }
     }

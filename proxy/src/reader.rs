@@ -1,6 +1,7 @@
 //! Frames from a socket.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,10 +13,22 @@ const LARGE: usize = 1 << 20;
 
 /// Reads frames: a size of four bytes, then that many.
 #[derive(Debug)]
-pub(crate) struct FrameReader<R> {
+pub(crate) struct FrameReader<'a, R> {
     from: R,
     held: BytesMut,
     limit: usize,
+    activity: &'a Activity,
+}
+
+/// Reads of a connection that brought something, on either side.
+#[derive(Debug, Default)]
+pub(crate) struct Activity(AtomicU64);
+
+impl Activity {
+    /// It differs from an earlier one where something came in between.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Why no frame could be read.
@@ -36,9 +49,16 @@ pub(crate) struct Head {
     pub(crate) size: usize,
 }
 
-impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(from: R, limit: usize) -> Self {
-        Self { from, held: BytesMut::with_capacity(SMALL), limit }
+impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
+    pub(crate) fn new(from: R, limit: usize, activity: &'a Activity) -> Self {
+        Self { from, held: BytesMut::with_capacity(SMALL), limit, activity }
+    }
+
+    /// Adds what has come, and waits for it; false where nothing will come any more.
+    async fn more(&mut self) -> io::Result<bool> {
+        let count = self.from.read_buf(&mut self.held).await?;
+        self.activity.0.fetch_add(1, Ordering::Relaxed);
+        Ok(count > 0)
     }
 
     /// Waits for a frame's size and its first `wanted` bytes, which stay in place; see
@@ -56,7 +76,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.held.capacity() - self.held.len() < SMALL / 4 {
                 self.held.reserve(SMALL);
             }
-            if self.from.read_buf(&mut self.held).await? == 0 {
+            if !self.more().await? {
                 if self.held.is_empty() {
                     return Ok(None);
                 }
@@ -84,7 +104,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         while self.held.len() < total {
             // Memory grows with what arrives, not with what was announced.
             self.held.reserve((total - self.held.len()).min(LARGE));
-            if self.from.read_buf(&mut self.held).await? == 0 {
+            if !self.more().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -113,7 +133,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             self.held.clear();
             self.held.reserve(left.clamp(SMALL, LARGE / 4));
-            if self.from.read_buf(&mut self.held).await? == 0 {
+            if !self.more().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }

@@ -22,7 +22,7 @@ use crate::{Fetch, Shared, apis, old_produce, versions};
 const SMALL_FRAME: usize = 64 * 1024;
 
 pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    from: &mut FrameReader<R>,
+    from: &mut FrameReader<'_, R>,
     to: &mut W,
     pending: &Pending,
     shared: &Shared,
@@ -236,14 +236,16 @@ impl<'a> Rewriter<'a> {
                 self.translator.look_before(end.copied().unwrap_or(0));
             }
             let records = &mut sized[4 + field.content.start..4 + field.content.end];
+            let context = treatment.context;
             if treatment.resolves() && !goes_back {
-                let missing = self.translator.missing(records, &loaded.ids);
+                let missing = self.translator.missing(records, &loaded.contexts[context].ids);
                 if !missing.is_empty() {
-                    self.shared.resolve(&missing).await;
+                    self.shared.resolve(context, &missing).await;
                     loaded = Arc::clone(&self.shared.maps.current());
                 }
             }
-            let map = if goes_back { &loaded.back } else { &loaded.ids };
+            let both = &loaded.contexts[context];
+            let map = if goes_back { &both.back } else { &both.ids };
             let mut tally = Tally::default();
             let changed = self.translator.records(records, map, &mut tally);
             let range = 4 + field.field.start..4 + field.field.end;

@@ -27,12 +27,15 @@ pub struct Registries {
 #[derive(Debug)]
 pub(crate) struct Resolver {
     registries: Registries,
-    context: String,
+    contexts: Vec<String>,
     /// Ids that are being asked for.
-    asked: DashMap<u32, Arc<OnceCell<Result<u32, String>>>>,
+    asked: DashMap<Unknown, Arc<OnceCell<Result<u32, String>>>>,
     /// Ids that could not be resolved.
-    failed: DashMap<u32, Failed>,
+    failed: DashMap<Unknown, Failed>,
 }
+
+/// An id and the place of its context.
+type Unknown = (usize, u32);
 
 #[derive(Debug, Clone, Copy)]
 struct Failed {
@@ -49,29 +52,30 @@ const MOST_FAILED: usize = 10_000;
 const DEEPEST: u32 = 50;
 
 impl Resolver {
-    pub(crate) fn new(registries: Registries, context: &str) -> Self {
+    pub(crate) fn new(registries: Registries, contexts: Vec<String>) -> Self {
         let (asked, failed) = Default::default();
-        Self { registries, context: context.to_owned(), asked, failed }
+        Self { registries, contexts, asked, failed }
     }
 
     /// The target's ids for those that it can find out, all at the same time.
-    async fn resolve(&self, ids: &BTreeSet<u32>) -> Vec<(u32, u32)> {
-        let each = ids.iter().map(|&id| async move { Some((id, self.one(id).await?)) });
+    async fn resolve(&self, context: usize, ids: &BTreeSet<u32>) -> Vec<(u32, u32)> {
+        let each = ids.iter().map(|&id| async move { Some((id, self.one((context, id)).await?)) });
         join_all(each).await.into_iter().flatten().collect()
     }
 
-    async fn one(&self, id: u32) -> Option<u32> {
-        let failed = self.failed.get(&id).map(|it| *it);
+    async fn one(&self, unknown: Unknown) -> Option<u32> {
+        let (_, id) = unknown;
+        let failed = self.failed.get(&unknown).map(|it| *it);
         if failed.is_some_and(|it| Instant::now() < it.until) || self.failed.len() >= MOST_FAILED {
             return None;
         }
-        let cell = Arc::clone(&self.asked.entry(id).or_default());
-        let found = cell.get_or_init(|| self.ask(id)).await.clone();
+        let cell = Arc::clone(&self.asked.entry(unknown).or_default());
+        let found = cell.get_or_init(|| self.ask(unknown)).await.clone();
         // Whoever comes first takes it off; a later batch asks anew, or finds it in the map.
-        let first = self.asked.remove(&id).is_some();
+        let first = self.asked.remove(&unknown).is_some();
         match found {
             Ok(target) => {
-                self.failed.remove(&id);
+                self.failed.remove(&unknown);
                 if first {
                     tracing::info!(
                         "schema id {id} was not in the id map; it is {target} in the target"
@@ -83,7 +87,7 @@ impl Resolver {
                 let pause = failed.map_or(FIRST_PAUSE, |it| (it.pause * 2).min(LONGEST_PAUSE));
                 if first {
                     let until = Instant::now() + pause;
-                    self.failed.insert(id, Failed { until, pause });
+                    self.failed.insert(unknown, Failed { until, pause });
                     tracing::warn!("schema id {id} is not in the id map and stays unknown: {why}");
                 }
                 None
@@ -91,13 +95,13 @@ impl Resolver {
         }
     }
 
-    async fn ask(&self, id: u32) -> Result<u32, String> {
-        let source = &self.registries.source;
-        let users = source.users(id, &self.context).await.map_err(|why| why.to_string())?;
+    async fn ask(&self, (context, id): Unknown) -> Result<u32, String> {
+        let (source, context) = (&self.registries.source, &self.contexts[context]);
+        let users = source.users(id, context).await.map_err(|why| why.to_string())?;
         let Some((subject, version)) = users.first() else {
             return Err(format!("no subject of {} has it", source.url()));
         };
-        let subject = qualify(subject, &self.context);
+        let subject = qualify(subject, context);
         self.register(subject, *version, DEEPEST).await.map(|(id, _)| id)
     }
 
@@ -136,13 +140,13 @@ impl Resolver {
 
 impl Shared {
     /// Makes ids known, as far as it can be done; whoever translates next has them.
-    pub(crate) async fn resolve(&self, ids: &BTreeSet<u32>) {
+    pub(crate) async fn resolve(&self, context: usize, ids: &BTreeSet<u32>) {
         let Some(resolver) = &self.resolver else { return };
-        let found = resolver.resolve(ids).await;
+        let found = resolver.resolve(context, ids).await;
         self.metrics.resolved.inc_by(found.len() as u64);
         self.metrics.unresolved.inc_by((ids.len() - found.len()) as u64);
         if !found.is_empty() {
-            let ids = self.maps.learn(&found).await;
+            let ids = self.maps.learn(context, &found).await;
             self.metrics.id_map_ids.set(ids as i64);
         }
     }

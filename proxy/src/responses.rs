@@ -18,7 +18,7 @@ use crate::{Fetch, Shared, addresses, apis, versions};
 const RESPONSE_START: usize = 4;
 
 pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    from: &mut FrameReader<R>,
+    from: &mut FrameReader<'_, R>,
     to: &mut W,
     pending: &Pending,
     shared: &Arc<Shared>,
@@ -68,7 +68,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     of: RequestStart,
     rejected: &[Rejection],
     head: Head,
-    from: &mut FrameReader<R>,
+    from: &mut FrameReader<'_, R>,
     to: &mut W,
     rewriter: &mut Rewriter<'_>,
     shared: &Arc<Shared>,

@@ -31,6 +31,8 @@ pub struct Treatment {
     pub parts: Parts,
     /// What happens to ids that the map lacks.
     pub unmapped: Unmapped,
+    /// Whose ids they are: a place in [`crate::MapSettings::contexts`].
+    pub context: usize,
 }
 
 /// What happens to ids that the map lacks.
@@ -63,7 +65,7 @@ impl Rules {
     fn of(&self, topic: &str) -> Treatment {
         if self.exclude.selects(topic) {
             let parts = Parts { keys: false, values: false };
-            return Treatment { parts, unmapped: Unmapped::Pass };
+            return Treatment { parts, unmapped: Unmapped::Pass, context: 0 };
         }
         let rule = self.rules.iter().find(|(topics, _)| topics.selects(topic));
         rule.map_or(self.otherwise, |(_, treatment)| *treatment)

@@ -9,11 +9,11 @@ use wire::id_map::MapFile;
 
 use super::{Format, print_json};
 use crate::exit::Failure;
-use crate::open;
+use crate::open::{self, MapPlace};
 
 /// Prints a map as it is understood.
 pub async fn show(file: &str, format: Format) -> Result<(), Failure> {
-    let map = open::map(file).await?;
+    let map = MapPlace::at(file, None).await?.map().await?;
     match format {
         Format::Json => print!("{}", map.to_json()),
         Format::Text => print(&map),
@@ -51,7 +51,7 @@ pub async fn check(
     target: Option<&str>,
     format: Format,
 ) -> Result<(), Failure> {
-    let map = open::map(file).await?;
+    let map = MapPlace::at(file, None).await?.map().await?;
     let ids = contexts(&map).map(|(_, pairs)| pairs.len()).sum();
     let mut problems = Vec::new();
     if let Some(target) = target {

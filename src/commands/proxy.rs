@@ -11,21 +11,23 @@ use ::proxy::{
 };
 use ::restore::groups::Snapshot;
 use app::{Selection, SettingsError, admin, shutdown};
-use wire::id_map::MapFile;
+use wire::id_map::{DEFAULT_CONTEXT, MapFile};
 use wire::translate::Parts;
 
 use crate::exit::Failure;
-use crate::open;
+use crate::open::{self, MapPlace};
 use crate::settings::proxy::{self as settings, IdMapFile, ProxyFile, Way};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
+    let place = map_place(&settings).await?;
     // Its mistakes are told as those of a file that the user wrote.
-    checked_map(&settings).await?;
+    let first = checked_map(&settings, &place).await?;
     let map = MapSettings {
-        source: Arc::new(open::MapObject::at(&settings.id_map.file).await?),
-        context: settings.id_map.context.clone(),
+        source: Arc::new(place),
+        first,
+        contexts: contexts(&settings),
         period: settings.id_map.reload_every.0,
         both_ways: fetch(settings.rewrite.fetch) == Fetch::Reverse,
     };
@@ -67,23 +69,44 @@ async fn reload_on_hangup(proxy: &Proxy) -> Infallible {
 pub async fn check(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     proxy_settings(file, &settings)?;
-    let map = checked_map(&settings).await?;
+    let map = checked_map(&settings, &map_place(&settings).await?).await?;
     eprintln!("{}: no mistakes found, the map has {} ids", file.display(), map.mapping.len());
     Ok(())
 }
 
+async fn map_place(settings: &ProxyFile) -> Result<MapPlace, Failure> {
+    let IdMapFile { file, authorization, .. } = &settings.id_map;
+    MapPlace::at(file, authorization.as_ref().map(app::Secret::guarded)).await
+}
+
 /// The map, if it can do what it is for.
-async fn checked_map(settings: &ProxyFile) -> Result<MapFile, Failure> {
-    let IdMapFile { file, context, .. } = &settings.id_map;
-    let map = open::map(file).await?;
-    if fetch(settings.rewrite.fetch) == Fetch::Reverse {
-        map.id_map(context).inverse().map_err(|why| {
-            Failure::Usage(format!(
-                "id map {file}: {why}, so `fetch: reverse` could not tell which of them was meant"
-            ))
-        })?;
+async fn checked_map(settings: &ProxyFile, place: &MapPlace) -> Result<MapFile, Failure> {
+    let file = &settings.id_map.file;
+    let map = place.map().await?;
+    for context in contexts(settings) {
+        if context != DEFAULT_CONTEXT && !map.contexts.contains_key(&context) {
+            tracing::warn!("the id map {file} has no ids of context {context} yet");
+        }
+        if fetch(settings.rewrite.fetch) == Fetch::Reverse {
+            map.id_map(&context).inverse().map_err(|why| {
+                Failure::Usage(format!(
+                    "id map {file}: {why}, so `fetch: reverse` could not tell which of them was meant"
+                ))
+            })?;
+        }
     }
     Ok(map)
+}
+
+/// The contexts of the ids in the records; first the one where no rule says otherwise.
+fn contexts(settings: &ProxyFile) -> Vec<String> {
+    let mut all = vec![settings.id_map.context.clone()];
+    for context in settings.rewrite.rules.iter().filter_map(|it| it.context.as_ref()) {
+        if !all.contains(context) {
+            all.push(context.clone());
+        }
+    }
+    all
 }
 
 fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure> {
@@ -128,12 +151,16 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
             produce: rewrite.produce,
             fetch: fetch(rewrite.fetch),
             until: until(file, rewrite)?.map(Arc::new),
-            rules: rules(rewrite).map(Arc::new).map_err(|why| SettingsError::new(file, why))?,
+            rules: rules(rewrite, &contexts(settings)).map(Arc::new).map_err(|why| SettingsError::new(file, why))?,
         },
         max_frame_bytes: settings.limits.max_frame_bytes,
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
         max_connections: settings.limits.max_connections,
         max_inflight_bytes: settings.limits.max_inflight_bytes,
+        idle_timeout: match settings.limits.idle_timeout_secs {
+            0 => Duration::MAX,
+            seconds => Duration::from_secs(seconds),
+        },
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
     })
 }
@@ -162,11 +189,12 @@ fn until(file: &Path, rewrite: &settings::Rewrite) -> Result<Option<EndOffsets>,
     Ok(Some(topics.map(|(topic, ends)| (topic, ends.into_iter().collect())).collect()))
 }
 
-fn rules(rewrite: &settings::Rewrite) -> Result<Rules, String> {
+fn rules(rewrite: &settings::Rewrite, contexts: &[String]) -> Result<Rules, String> {
     let select = |key: &str, topics: &[String]| {
         Selection::new(topics, &[]).map_err(|why| format!("rewrite.{key}: {why}"))
     };
-    let treatment = |keys, values, unmapped| Treatment {
+    let treatment = |keys, values, unmapped, context| Treatment {
+        context,
         parts: Parts { keys, values },
         unmapped: match unmapped {
             settings::Unmapped::Pass => OnUnmapped::Pass,
@@ -181,12 +209,13 @@ fn rules(rewrite: &settings::Rewrite) -> Result<Rules, String> {
             it.keys.unwrap_or(rewrite.keys),
             it.values.unwrap_or(rewrite.values),
             it.unmapped.unwrap_or(rewrite.unmapped),
+            contexts.iter().position(|context| Some(context) == it.context.as_ref()).unwrap_or(0),
         );
         Ok((select("rules", &it.topics)?, done))
     });
     Ok(Rules {
         exclude: select("exclude", &rewrite.exclude)?,
         rules: rules.collect::<Result<_, String>>()?,
-        otherwise: treatment(rewrite.keys, rewrite.values, rewrite.unmapped),
+        otherwise: treatment(rewrite.keys, rewrite.values, rewrite.unmapped, 0),
     })
 }

@@ -14,7 +14,7 @@ use wire::rebatch::Window;
 
 use super::{Format, asked_to_stop, offsets, print_json};
 use crate::exit::Failure;
-use crate::open;
+use crate::open::{self, MapPlace};
 use crate::settings::job::{self as settings, IntoNonEmpty, Job, Mode, Restore, Target, Time};
 use crate::settings::registry::{SchemaRegistry, SetCompatibility, Strategy as Settings};
 
@@ -172,7 +172,7 @@ pub(super) async fn registry_plan(
     let rename = Rename::new(subjects, contexts)
         .map_err(|why| SettingsError::new(file, format!("schema_registry.restore.{why}")))?;
     let given_map = match restore.id_mapping_file.as_ref().and_then(|it| it.to_str()) {
-        Some(place) => open::map(place).await?,
+        Some(place) => MapPlace::at(place, None).await?.map().await?,
         None => wire::id_map::MapFile::default(),
     };
     Ok(RegistryPlan {

@@ -77,8 +77,11 @@ pub struct Target {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdMapFile {
-    /// A path, or `s3://bucket/key`.
+    /// A path, `s3://bucket/key`, or an `http://` or `https://` address.
     pub file: String,
+    /// The `Authorization` header for an address, such as `Bearer …`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Secret>,
     /// The context of the ids in the records.
     #[serde(default = "default_context")]
     pub context: String,
@@ -133,6 +136,8 @@ pub struct Rule {
     pub values: Option<bool>,
     /// Ids that the map lacks.
     pub unmapped: Option<Unmapped>,
+    /// The context of the ids in the records.
+    pub context: Option<String>,
 }
 
 impl Default for Rewrite {
@@ -234,6 +239,9 @@ pub struct Limits {
     pub max_connections: usize,
     /// What all frames that are held whole may take together, bytes; who sends more waits.
     pub max_inflight_bytes: usize,
+    /// After so many seconds without a byte and without a request under way a connection is closed;
+    /// 0 for never. Kafka's brokers do the same after `connections.max.idle.ms`, 600 s.
+    pub idle_timeout_secs: u64,
     /// How long requests under way may take when the proxy stops, seconds.
     pub drain_timeout_secs: u64,
 }
@@ -246,6 +254,7 @@ impl Default for Limits {
             max_decompressed_bytes: wire::codec::DECOMPRESSED_LIMIT,
             max_connections: 10_000,
             max_inflight_bytes: 256 << 20,
+            idle_timeout_secs: 660,
             drain_timeout_secs: 10,
         }
     }

@@ -1,12 +1,15 @@
 //! Message sets of magic 0 and 1, which Kafka wrote before 0.11 and brokers still serve where such
-//! segments lie on disk, made into record batches.
+//! segments lie on disk: made into record batches, or with other schema ids.
+
+use std::ops::Range;
 
 use crate::batch::{Entries, Entry, HEADER, LOG_APPEND_TIME, at};
 use crate::codec::{self, Codec};
-use crate::translate::repack;
+use crate::translate::{Part, Parts, prefix, repack};
 use crate::{Error, Result, varint};
 
-/// Where a message's CRC, attributes and what follows them lie.
+/// Where a message's size, CRC, attributes and what follows them lie.
+const SIZE: usize = 8;
 const CRC: usize = 12;
 const MAGIC: usize = 16;
 const ATTRIBUTES: usize = 17;
@@ -29,6 +32,99 @@ pub fn upgrade(messages: &[u8], decompressed_limit: usize) -> Result<Vec<u8>> {
         }
     }
     found.batch()
+}
+
+/// Which ids of a message are looked at, and what becomes of each: `None` leaves it as it is.
+pub(crate) struct Replace<'a> {
+    pub(crate) parts: Parts,
+    /// The side, where it lies within the message, and the id.
+    pub(crate) id: &'a mut dyn FnMut(Part, usize, u32) -> Option<u32>,
+}
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Replaced {
+    /// It is as it was, or was changed where it stands.
+    InPlace,
+    /// It was compressed, and the new one may have another size.
+    Anew(Vec<u8>),
+}
+
+/// Replaces the ids in one message, or in those within it where it is compressed; gives how many
+/// messages that were. Every CRC is checked before anything is changed.
+pub(crate) fn replace(
+    bytes: &mut [u8],
+    decompressed_limit: usize,
+    with: &mut Replace<'_>,
+) -> Result<(u64, Replaced)> {
+    let message = Message::parse(bytes)?;
+    let codec = Codec::from_attributes(message.attributes)?;
+    if codec == Codec::None {
+        let sides = message.sides();
+        patch(bytes, &sides, with);
+        return Ok((1, Replaced::InPlace));
+    }
+    let mut inner = message.content(codec, decompressed_limit)?;
+    let mut within = Vec::new();
+    for entry in Entries::new(&inner) {
+        let range = whole(entry?, &inner)?;
+        let message = Message::within(&inner[range.clone()])?;
+        within.push((range, message.sides()));
+    }
+    let mut changed = false;
+    for (range, sides) in &within {
+        changed |= patch(&mut inner[range.clone()], sides, with);
+    }
+    let count = within.len() as u64;
+    if !changed {
+        return Ok((count, Replaced::InPlace));
+    }
+    let [_, (_, value)] = message.sides();
+    let mut packed = Vec::new();
+    codec::compress(codec, &inner, message.value.unwrap_or_default(), &mut packed);
+    if codec == Codec::Lz4 && message.magic == 0 {
+        sum_frame(&mut packed, LZ4_MAGIC);
+    }
+    let mut out = bytes[..value.start].to_vec();
+    out[value.start - 4..].copy_from_slice(&(packed.len() as i32).to_be_bytes());
+    out.extend_from_slice(&packed);
+    let size = (out.len() - CRC) as i32;
+    out[SIZE..CRC].copy_from_slice(&size.to_be_bytes());
+    seal(&mut out);
+    Ok((count, Replaced::Anew(out)))
+}
+
+/// Replaces the ids on these sides of an uncompressed message whose CRC was right.
+fn patch(bytes: &mut [u8], sides: &[(Part, Range<usize>); 2], with: &mut Replace<'_>) -> bool {
+    let mut changed = false;
+    for (part, range) in sides {
+        let wanted = if *part == Part::Key { with.parts.keys } else { with.parts.values };
+        let Some(at) = prefix(bytes, range).filter(|_| wanted) else { continue };
+        let place = at..at + 4;
+        let id = bytes[place.clone()].try_into().expect("a framed part has five bytes");
+        if let Some(new) = (with.id)(*part, at, u32::from_be_bytes(id)) {
+            bytes[place].copy_from_slice(&new.to_be_bytes());
+            changed = true;
+        }
+    }
+    if changed {
+        seal(bytes);
+    }
+    changed
+}
+
+/// Sets the CRC of a message that was written anew.
+fn seal(bytes: &mut [u8]) {
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &bytes[MAGIC..]) as u32;
+    bytes[CRC..MAGIC].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Where a message within a compressed one lies.
+fn whole(entry: Entry, inner: &[u8]) -> Result<Range<usize>> {
+    match entry {
+        Entry::Whole { start, end, magic: 0 | 1 } => Ok(start..end),
+        _ => Err(truncated("a message within a compressed one", inner.len())),
+    }
 }
 
 /// What a list of messages holds.
@@ -58,24 +154,10 @@ impl Found {
             self.records.push(message.record());
             return Ok(());
         }
-        let content = message.value.unwrap_or_default();
-        let mut inner = Vec::new();
-        if codec == Codec::Lz4 && message.magic == 0 {
-            codec::decompress(codec, &with_right_checksum(content), limit, &mut inner)?;
-        } else {
-            codec::decompress(codec, content, limit, &mut inner)?;
-        }
+        let inner = message.content(codec, limit)?;
         let first = self.records.len();
         for entry in Entries::new(&inner) {
-            let Entry::Whole { start, end, magic: 0 | 1 } = entry? else {
-                return Err(truncated("a message within a compressed one", inner.len()));
-            };
-            let within = Message::parse(&inner[start..end])?;
-            if Codec::from_attributes(within.attributes)? != Codec::None {
-                let (what, value) = ("a codec within a codec", i64::from(within.attributes));
-                return Err(Error::OutOfRange { what, value });
-            }
-            let mut record = within.record();
+            let mut record = Message::within(&inner[whole(entry?, &inner)?])?.record();
             if append_time {
                 record.time = message.time;
             }
@@ -91,7 +173,7 @@ impl Found {
                 record.offset = record.offset.wrapping_add(base);
             }
         }
-        self.codec = Some((codec, content.to_vec()));
+        self.codec = Some((codec, message.value.unwrap_or_default().to_vec()));
         Ok(())
     }
 
@@ -183,6 +265,41 @@ impl<'a> Message<'a> {
         Ok(Self { offset, magic, attributes, time, key, value })
     }
 
+    /// One that stands within a compressed one, and so is not compressed itself.
+    fn within(bytes: &'a [u8]) -> Result<Self> {
+        let message = Self::parse(bytes)?;
+        if Codec::from_attributes(message.attributes)? != Codec::None {
+            let (what, value) = ("a codec within a codec", i64::from(message.attributes));
+            return Err(Error::OutOfRange { what, value });
+        }
+        Ok(message)
+    }
+
+    /// The messages within it.
+    fn content(&self, codec: Codec, limit: usize) -> Result<Vec<u8>> {
+        let content = self.value.unwrap_or_default();
+        let mut inner = Vec::new();
+        if codec == Codec::Lz4 && self.magic == 0 {
+            let mut content = content.to_vec();
+            sum_frame(&mut content, LZ4_FLAGS);
+            codec::decompress(codec, &content, limit, &mut inner)?;
+        } else {
+            codec::decompress(codec, content, limit, &mut inner)?;
+        }
+        Ok(inner)
+    }
+
+    /// Where its key and value lie; an absent one is empty.
+    fn sides(&self) -> [(Part, Range<usize>); 2] {
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let key = TIMESTAMP + if self.magic == 1 { 8 } else { 0 } + 4;
+        let value = key + length(self.key) + 4;
+        [
+            (Part::Key, key..key + length(self.key)),
+            (Part::Value, value..value + length(self.value)),
+        ]
+    }
+
     fn record(&self) -> Record {
         Record {
             offset: self.offset,
@@ -211,20 +328,22 @@ fn part<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>> {
     Ok(Some(part))
 }
 
-/// Kafka's first LZ4 frames had a header checksum that took in the magic number (KAFKA-3160).
-fn with_right_checksum(frame: &[u8]) -> Vec<u8> {
-    const FLAGS: usize = 4;
+/// Where an LZ4 frame's magic number and its descriptor begin.
+const LZ4_MAGIC: usize = 0;
+const LZ4_FLAGS: usize = 4;
+
+/// Sets the header checksum of an LZ4 frame. Kafka's first ones, those of magic 0, took in the magic
+/// number, against the format's specification (KAFKA-3160).
+fn sum_frame(frame: &mut [u8], from: usize) {
     const HAS_CONTENT_SIZE: u8 = 1 << 3;
-    let mut frame = frame.to_vec();
-    let has_size = frame.get(FLAGS).is_some_and(|it| it & HAS_CONTENT_SIZE != 0);
+    let has_size = frame.get(LZ4_FLAGS).is_some_and(|it| it & HAS_CONTENT_SIZE != 0);
     let end = if has_size { 14 } else { 6 };
-    if let Some(descriptor) = frame.get(FLAGS..end) {
+    if let Some(descriptor) = frame.get(from..end) {
         let hash = twox_hash::XxHash32::oneshot(0, descriptor);
         if let Some(checksum) = frame.get_mut(end) {
             *checksum = (hash >> 8) as u8;
         }
     }
-    frame
 }
 
 fn truncated(what: &'static str, left: usize) -> Error {

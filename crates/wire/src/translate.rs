@@ -14,6 +14,7 @@ use crate::batch::{self, Batch, Entries, Entry, at};
 use crate::codec::{self, Codec};
 use crate::crc;
 use crate::edit::{Buffers, Edits};
+use crate::message_set::{self, Replace, Replaced};
 use crate::patch::{self, Done, Journal};
 use crate::record::{Record, Records};
 use crate::{Error, IdMap, Result};
@@ -121,19 +122,21 @@ impl Translator {
         let mut copied = 0;
         let mut start = 0;
         loop {
-            let end = match Entries::new(&records[start..]).next() {
-                Some(Ok(Entry::Whole { end, magic: 2, .. })) => start + end,
-                Some(Ok(Entry::Whole { magic, .. })) => {
-                    tally.note(Error::Magic(magic));
-                    break;
-                }
+            let (end, magic) = match Entries::new(&records[start..]).next() {
+                Some(Ok(Entry::Whole { end, magic, .. })) => (start + end, magic),
                 Some(Err(error)) => {
                     tally.note(error);
                     break;
                 }
                 Some(Ok(Entry::Partial { .. })) | None => break,
             };
-            match self.batch(&mut records[start..end], map, tally) {
+            let whole = &mut records[start..end];
+            let changed = match magic {
+                2 => self.batch(whole, map, tally),
+                0 | 1 => self.message(whole, map, tally),
+                _ => Err(Error::Magic(magic)),
+            };
+            match changed {
                 Ok(false) => {}
                 // Nearly always it is the only one.
                 Ok(true) if start == 0 && end == records.len() => {
@@ -159,7 +162,22 @@ impl Translator {
     pub fn missing(&mut self, records: &[u8], map: &IdMap) -> BTreeSet<u32> {
         let mut missing = BTreeSet::new();
         for entry in Entries::new(records) {
-            let Ok(Entry::Whole { start, end, magic: 2 }) = entry else { break };
+            let Ok(Entry::Whole { start, end, magic }) = entry else { break };
+            let mut met = |id| {
+                if missing.len() < MOST_MISSING && map.target(id).is_none() {
+                    missing.insert(id);
+                }
+            };
+            if magic < 2 {
+                let mut id = |_, _, id| {
+                    met(id);
+                    None
+                };
+                let mut with = Replace { parts: self.parts, id: &mut id };
+                let mut message = records[start..end].to_vec();
+                let _ = message_set::replace(&mut message, self.decompressed_limit, &mut with);
+                continue;
+            }
             let Ok(batch) = Batch::parse(&records[start..end]) else { break };
             let (header, payload) = (batch.header, batch.payload());
             if header.is_control() || header.base_offset >= self.end_offset {
@@ -175,13 +193,39 @@ impl Translator {
                 // What can't be read passes as it is.
                 _ => continue,
             };
-            let _ = ids(payload, header.count, self.parts, |it| {
-                if missing.len() < MOST_MISSING && map.target(it.id).is_none() {
-                    missing.insert(it.id);
-                }
-            });
+            let _ = ids(payload, header.count, self.parts, |it| met(it.id));
         }
         missing
+    }
+
+    /// Translates one message of a message set, as [`Self::batch`] does with a batch.
+    fn message(&mut self, bytes: &mut [u8], map: &IdMap, tally: &mut Tally) -> Result<bool> {
+        let offset = bytes.first_chunk().map_or(0, |it| i64::from_be_bytes(*it));
+        if offset >= self.end_offset {
+            return Ok(false);
+        }
+        let mut met = Tally::default();
+        let mut id = |part, at, id| match map.target(id) {
+            Some(target) => {
+                met.translated += u64::from(target != id);
+                (target != id).then_some(target)
+            }
+            None => {
+                met.unmapped += 1;
+                met.first_unmapped.get_or_insert(Id { part, id, at, offset_delta: 0 });
+                None
+            }
+        };
+        let mut with = Replace { parts: self.parts, id: &mut id };
+        let (records, replaced) = message_set::replace(bytes, self.decompressed_limit, &mut with)?;
+        tally.add(Tally { records, ..met });
+        Ok(match replaced {
+            Replaced::InPlace => false,
+            Replaced::Anew(message) => {
+                self.packed = message;
+                true
+            }
+        })
     }
 
     /// Translates one batch. `true` means that the new batch is in `self.packed`, because its size

@@ -5,7 +5,8 @@ mod common;
 use common::decode;
 use proptest::prelude::*;
 use wire::message_set::upgrade;
-use wire::{Batch, Error};
+use wire::translate::Parts;
+use wire::{Batch, Error, IdMap, Tally, Translator};
 
 const CODECS: [&str; 4] = ["none", "gzip", "snappy", "lz4"];
 const LIMIT: usize = 1 << 20;
@@ -45,6 +46,69 @@ fn every_codec_becomes_a_batch_of_the_same_records() {
             assert_eq!(times, if magic == 0 { vec![-1; 5] } else { with_times });
         }
     }
+}
+
+/// The field after a translation of 5 to `target`, and what was counted.
+fn translated(field: &[u8], target: u32) -> (Vec<u8>, Tally) {
+    let (mut records, mut tally) = (field.to_vec(), Tally::default());
+    let map = IdMap::new([(5, target)]);
+    let rebuilt = Translator::new(Parts::BOTH, LIMIT).records(&mut records, &map, &mut tally);
+    (rebuilt.unwrap_or(records), tally)
+}
+
+#[test]
+fn ids_are_translated_and_nothing_else_changes() {
+    for magic in [0, 1] {
+        for codec in CODECS {
+            let original = stored(magic, codec);
+            let (changed, tally) = translated(&original, 0x0102_0304);
+            assert_eq!((tally.translated, tally.records, tally.undecodable), (1, 5, 0));
+            let (out, before) =
+                (upgrade(&changed, LIMIT).unwrap(), upgrade(&original, LIMIT).unwrap());
+            let (mut found, mut wanted) = (decode(&out), decode(&before));
+            assert_eq!(found[0].value.take().unwrap(), b"\0\x01\x02\x03\x04first");
+            wanted[0].value.take();
+            assert_eq!(found, wanted, "{magic} {codec}");
+            // Back again, uncompressed to the byte.
+            let map = IdMap::new([(0x0102_0304, 5)]);
+            let mut back = changed.clone();
+            let mut translator = Translator::new(Parts::BOTH, LIMIT);
+            let rebuilt = translator.records(&mut back, &map, &mut Tally::default());
+            let back = rebuilt.unwrap_or(back);
+            assert_eq!(upgrade(&back, LIMIT).unwrap(), before, "{magic} {codec}");
+            assert!(back == original || codec != "none", "{magic} {codec}");
+            // What has no id to change stays to the byte.
+            assert_eq!(translated(&original, 5).0, original);
+            let mut translator = Translator::new(Parts { keys: true, values: false }, LIMIT);
+            let (mut keys, mut tally) = (original.clone(), Tally::default());
+            assert!(translator.records(&mut keys, &IdMap::new([(5, 9)]), &mut tally).is_none());
+            assert_eq!((keys, tally.translated), (original.clone(), 0));
+            let missing = Translator::new(Parts::BOTH, LIMIT).missing(&original, &IdMap::new([]));
+            assert_eq!(missing.into_iter().collect::<Vec<_>>(), [5]);
+        }
+    }
+}
+
+/// Readers of Kafka 0.8 and 0.9 want the checksum of LZ4's frame header as it was wrong then.
+#[test]
+fn a_frame_of_the_first_lz4_keeps_its_kind_of_checksum() {
+    let (changed, _) = translated(&stored(0, "lz4"), 9);
+    let frame = &changed[26..];
+    assert_eq!(frame[..4], [0x04, 0x22, 0x4d, 0x18]);
+    let sum = |from: usize| (twox_hash::XxHash32::oneshot(0, &frame[from..6]) >> 8) as u8;
+    assert_eq!(frame[6], sum(0));
+    assert_ne!(frame[6], sum(4));
+}
+
+#[test]
+fn what_lies_behind_a_message_set_is_translated_too() {
+    let mut field = stored(1, "snappy");
+    let behind = upgrade(&stored(1, "none"), LIMIT).unwrap();
+    field.extend(&behind);
+    let (changed, tally) = translated(&field, 700);
+    assert_eq!((tally.translated, tally.records, tally.undecodable), (2, 10, 0));
+    let last = &changed[changed.len() - behind.len()..];
+    assert_eq!(decode(last)[0].value.as_deref(), Some(&b"\0\0\0\x02\xbcfirst"[..]));
 }
 
 #[test]
@@ -87,6 +151,7 @@ proptest! {
         let at = 8 + at.index(4 + length);
         bytes[at] ^= 1 << bit;
         prop_assert!(upgrade(&bytes, LIMIT).is_err());
+        prop_assert_eq!(translated(&bytes, 9).0, bytes);
     }
 
     #[test]
@@ -100,6 +165,7 @@ proptest! {
             let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &bytes[16..]) as u32;
             bytes[12..16].copy_from_slice(&crc.to_be_bytes());
             let _ = upgrade(&bytes, LIMIT);
+            translated(&bytes, 9);
         }
     }
 }
