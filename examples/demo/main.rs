@@ -154,8 +154,7 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
     let bootstrap = target.kafka.bootstrap();
     Ok(proxy::Settings {
         bootstrap: "127.0.0.1:0".parse()?,
-        advertised_host: "127.0.0.1".to_owned(),
-        broker_port_base: 0,
+        reach: proxy::Reach::Ports { host: "127.0.0.1".to_owned(), base: 0, advertised_base: None },
         tls: None,
         security: kafka::Security::default(),
         target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,

@@ -28,14 +28,14 @@ pub(crate) fn rewrite(
     let mut edits = Vec::new();
     for endpoint in found.endpoints {
         let address = endpoint.address;
-        let Some(port) = brokers::local(shared, endpoint.node, &address) else {
+        let Some(here) = brokers::local(shared, endpoint.node, &address) else {
             // The broker's own address would lead around the proxy.
-            let why = format!("there is no port here for broker {}", endpoint.node);
+            let why = format!("there is no way here to broker {}", endpoint.node);
             return Err(End::Response { of, why });
         };
-        let host = frame::text_field(&shared.settings.advertised_host, flexible);
+        let host = frame::text_field(&here.host, flexible);
         edits.push(Edit { range: endpoint.host, bytes: host });
-        let port = i32::from(port).to_be_bytes().to_vec();
+        let port = i32::from(here.port).to_be_bytes().to_vec();
         edits.push(Edit { range: endpoint.port, bytes: port });
     }
     // A tagged field tells its size, which has grown with the hosts in it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::security::Stream;
-use kafka::{Address, Connection, Security};
+use kafka::{Address, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -16,7 +16,8 @@ use wire::frame::RequestStart;
 
 use crate::pending::Pending;
 use crate::reader::{Activity, FrameReader, ReadError};
-use crate::{Shared, requests, responses};
+use crate::redirected::{self, OwnPort};
+use crate::{Reach, Shared, brokers, requests, responses};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +57,12 @@ pub(crate) enum End {
         "the target is a schema-proxy too, so ids would be translated twice: point this one at the brokers"
     )]
     TwoProxies,
+    #[error("there is no broker {0}, which the client names by its TLS server name")]
+    NoSuchBroker(i32),
+    #[error(
+        "the proxy's own connection was redirected to it: exempt the user that it runs as from the rule"
+    )]
+    Circle,
     #[error("{0} connections are open, which is limits.max_connections")]
     TooMany(usize),
     #[error("the broker moved to another address")]
@@ -95,6 +102,8 @@ impl End {
             Self::UnknownTopic => "unknown_topic",
             Self::RejectedUnheard { .. } => "rejected",
             Self::TwoProxies => "two_proxies",
+            Self::NoSuchBroker(_) => "no_such_broker",
+            Self::Circle => "circle",
             Self::TooMany(_) => "too_many",
             Self::Moved => "broker_moved",
             Self::Idle => "idle",
@@ -103,18 +112,28 @@ impl End {
     }
 }
 
+/// Where a connection goes on.
+#[derive(Debug, Clone)]
+pub(crate) enum Upstream {
+    /// It came to where clients bootstrap; what it says decides, or whichever server answers.
+    Unknown,
+    /// It came to this broker's port or by its name.
+    Broker(watch::Receiver<Address>),
+    /// It was on its way there.
+    Redirected(Address),
+}
+
 /// Serves one client until either side ends. Whatever happens here ends this connection only.
 pub(crate) async fn serve(
     client: TcpStream,
     peer: SocketAddr,
-    upstream: Option<watch::Receiver<Address>>,
+    upstream: Upstream,
     shared: Arc<Shared>,
 ) {
     shared.metrics.connections_total.inc();
     shared.metrics.connections.inc();
-    let broker = upstream.as_ref().map(|it| it.borrow().clone());
-    let open = Open { number: shared.open.add(peer, broker), shared: Arc::clone(&shared) };
-    match run(client, upstream, &shared).await {
+    let open = Open { number: shared.open.add(peer), shared: Arc::clone(&shared) };
+    match run(client, upstream, open.number, &shared).await {
         Ok(()) => tracing::debug!(%peer, "closed"),
         Err(end) => {
             shared.metrics.failures.with_label_values(&[end.reason()]).inc();
@@ -143,7 +162,8 @@ impl Drop for Open {
 
 async fn run(
     client: TcpStream,
-    mut upstream: Option<watch::Receiver<Address>>,
+    mut upstream: Upstream,
+    number: u64,
     shared: &Arc<Shared>,
 ) -> Result<(), End> {
     let most = shared.settings.max_connections;
@@ -151,25 +171,49 @@ async fn run(
         return Err(End::TooMany(most));
     }
     client.set_nodelay(true).map_err(End::Client)?;
+    let destination = match &shared.settings.reach {
+        Reach::Redirected if client.peer_addr().is_ok_and(|it| shared.own_ports.has(it)) => {
+            return Err(End::Circle);
+        }
+        Reach::Redirected => redirected::destination(&client),
+        _ => None,
+    };
     // Before a broker is bothered.
-    let client = match &shared.tls {
-        None => Side::Plain(client),
+    let (client, name) = match &shared.tls {
+        None => (Side::Plain(client), None),
         Some(config) => {
             let handshake = TlsAcceptor::from(config.load_full()).accept(client);
             match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                Ok(accepted) => Side::Wrapped(Box::new(accepted.map_err(End::Handshake)?)),
+                Ok(accepted) => {
+                    let accepted = accepted.map_err(End::Handshake)?;
+                    let name = accepted.get_ref().1.server_name().map(str::to_owned);
+                    (Side::Wrapped(Box::new(accepted)), name)
+                }
                 Err(_) => return Err(End::Handshake(io::ErrorKind::TimedOut.into())),
             }
         }
     };
-    let broker = match &mut upstream {
-        Some(watch) => {
-            // A move while we dial counts: `moved` sees every change from here on.
-            let address = watch.borrow_and_update().clone();
-            dial(&[address], &shared.settings.security).await?
-        }
-        None => dial(&shared.settings.target, &shared.settings.security).await?,
+    if let (Upstream::Unknown, Reach::Names { names, .. }) = (&upstream, &shared.settings.reach)
+        && let Some(node) = name.as_deref().and_then(|it| names.node(it))
+    {
+        let broker = brokers::named(shared, node).await;
+        upstream = Upstream::Broker(broker.ok_or(End::NoSuchBroker(node))?);
+    }
+    if let Some(wanted) = destination {
+        // The broker's certificate may be for its name alone.
+        let host = name.unwrap_or_else(|| wanted.ip().to_string());
+        upstream = Upstream::Redirected(Address { host, port: wanted.port() });
+    }
+    let addresses = match &mut upstream {
+        // A move while we dial counts: `moved` sees every change from here on.
+        Upstream::Broker(watch) => vec![watch.borrow_and_update().clone()],
+        Upstream::Redirected(address) => vec![address.clone()],
+        Upstream::Unknown => shared.settings.target.clone(),
     };
+    if !matches!(upstream, Upstream::Unknown) {
+        shared.open.set_broker(number, &addresses[0]);
+    }
+    let (broker, _own_port) = dial(&addresses, shared).await?;
     match (client, broker) {
         (Side::Plain(client), Side::Plain(broker)) => {
             relay(client.into_split(), broker.into_split(), upstream, shared).await
@@ -195,7 +239,7 @@ enum Side {
 async fn relay<CR, CW, BR, BW>(
     (client_read, mut client_write): (CR, CW),
     (broker_read, mut broker_write): (BR, BW),
-    upstream: Option<watch::Receiver<Address>>,
+    upstream: Upstream,
     shared: &Arc<Shared>,
 ) -> Result<(), End>
 where
@@ -254,39 +298,55 @@ pub(crate) enum Stop {
     Draining,
 }
 
-/// The first bootstrap server that takes a connection, and us where we have credentials.
-async fn dial(addresses: &[Address], security: &Security) -> Result<Side, End> {
+/// The first server that takes a connection, and us where we have credentials.
+async fn dial<'a>(
+    addresses: &[Address],
+    shared: &'a Shared,
+) -> Result<(Side, Option<OwnPort<'a>>), End> {
+    let security = &shared.settings.security;
     let mut reasons = Vec::new();
     for address in addresses {
-        if !security.is_plain() {
-            match Connection::open(address, security).await {
-                Ok(connection) => return Ok(Side::Wrapped(connection.into_stream())),
-                Err(why) => reasons.push(why.to_string()),
+        let (stream, own_port) = match timeout(CONNECT_TIMEOUT, connect(address, shared)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(why)) => {
+                reasons.push(format!("{address}: {why}"));
+                continue;
             }
-            continue;
+            Err(_) => {
+                reasons.push(format!("{address}: no answer within 10 s"));
+                continue;
+            }
+        };
+        stream.set_nodelay(true).map_err(End::Broker)?;
+        if security.is_plain() {
+            return Ok((Side::Plain(stream), own_port));
         }
-        let connect = TcpStream::connect((address.host.as_str(), address.port));
-        match timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map_err(End::Broker)?;
-                return Ok(Side::Plain(stream));
-            }
-            Ok(Err(why)) => reasons.push(format!("{address}: {why}")),
-            Err(_) => reasons.push(format!("{address}: no answer within 10 s")),
+        match Connection::over(stream, address, security).await {
+            Ok(connection) => return Ok((Side::Wrapped(connection.into_stream()), own_port)),
+            Err(why) => reasons.push(why.to_string()),
         }
     }
     Err(End::Unreachable(reasons.join("; ")))
 }
 
-/// Returns when the broker's address is no longer the one that was dialled.
-async fn moved(upstream: Option<watch::Receiver<Address>>) {
-    match upstream {
-        Some(mut watch) => {
-            if watch.changed().await.is_err() {
-                // The broker's port was closed; connections to it may finish.
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
+async fn connect<'a>(
+    address: &Address,
+    shared: &'a Shared,
+) -> io::Result<(TcpStream, Option<OwnPort<'a>>)> {
+    if matches!(shared.settings.reach, Reach::Redirected) {
+        let (stream, own_port) = shared.own_ports.connect(address).await?;
+        return Ok((stream, Some(own_port)));
     }
+    Ok((TcpStream::connect((address.host.as_str(), address.port)).await?, None))
+}
+
+/// Returns when the broker's address is no longer the one that was dialled.
+async fn moved(upstream: Upstream) {
+    if let Upstream::Broker(mut watch) = upstream
+        && watch.changed().await.is_ok()
+    {
+        return;
+    }
+    // Nobody follows it; or its port was closed, and connections to it may finish.
+    std::future::pending::<()>().await;
 }

@@ -14,7 +14,9 @@ mod metrics;
 mod old_produce;
 mod open;
 mod pending;
+mod reach;
 mod reader;
+mod redirected;
 mod requests;
 mod resolver;
 mod responses;
@@ -32,7 +34,7 @@ use std::time::Duration;
 use app::admin::Admin;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use kafka::{Address, Cluster, Security};
+use kafka::{Address, Security};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -44,6 +46,8 @@ use map::Maps;
 pub use map::{MapSettings, MapSource};
 use metrics::Metrics;
 use open::OpenConnections;
+pub use reach::{BrokerNames, Reach};
+use redirected::OwnPorts;
 pub use resolver::Registries;
 use resolver::Resolver;
 use room::Room;
@@ -57,10 +61,8 @@ use unmapped::Unmapped;
 pub struct Settings {
     /// Where clients bootstrap; port 0 takes a free one.
     pub bootstrap: SocketAddr,
-    /// The host that clients are told for every broker.
-    pub advertised_host: String,
-    /// Broker n listens on this port + n; 0 takes free ports.
-    pub broker_port_base: u16,
+    /// How clients come to each broker.
+    pub reach: Reach,
     /// TLS towards clients, where it is wanted.
     pub tls: Option<Certificates>,
     /// The target cluster.
@@ -149,6 +151,7 @@ struct Shared {
     topics: TopicNames,
     room: Room,
     open: OpenConnections,
+    own_ports: OwnPorts,
     draining: watch::Sender<bool>,
     ready: watch::Sender<Result<(), String>>,
 }
@@ -160,9 +163,6 @@ pub struct Proxy {
     bootstrap: SocketAddr,
     tasks: JoinSet<()>,
 }
-
-/// Before the target is asked again for its brokers while it can't be reached.
-const RETRY: Duration = Duration::from_secs(2);
 
 impl Proxy {
     /// Opens the bootstrap port and looks for the target's brokers in the background.
@@ -185,19 +185,20 @@ impl Proxy {
             maps,
             resolver: registries.map(|it| Resolver::new(it, contexts)),
             tls,
-            brokers: Brokers::default(),
+            brokers: Brokers::new(bootstrap.port()),
             metrics,
             unmapped: Unmapped::default(),
             topics: TopicNames::default(),
             room: Room::new(settings.max_inflight_bytes),
             open: OpenConnections::default(),
+            own_ports: OwnPorts::default(),
             draining: watch::Sender::new(false),
             ready: watch::Sender::new(Err("the target has not answered yet".to_owned())),
             settings,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(brokers::accept(listener, None, Arc::clone(&shared)));
-        tasks.spawn(find_brokers(Arc::clone(&shared)));
+        tasks.spawn(brokers::watch(Arc::clone(&shared)));
         tasks.spawn(tls::watch(Arc::clone(&shared)));
         tasks.spawn(map::watch(Arc::clone(&shared)));
         Ok(Self { shared, bootstrap, tasks })
@@ -260,28 +261,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.draining.send_replace(true);
         self.shared.brokers.close();
-    }
-}
-
-/// Opens the ports of all brokers, so that a client that only remembers those finds them after a
-/// restart of the proxy.
-async fn find_brokers(shared: Arc<Shared>) {
-    let cluster = Cluster::new(shared.settings.target.clone(), shared.settings.security.clone());
-    loop {
-        match cluster.metadata(Some(&[])).await {
-            Ok(metadata) => {
-                for (node, address) in metadata.brokers {
-                    brokers::local(&shared, node, &address);
-                }
-                _ = shared.ready.send_replace(Ok(()));
-                return;
-            }
-            Err(error) => {
-                tracing::warn!("the target can't be asked for its brokers: {error}");
-                _ = shared.ready.send_replace(Err(error.to_string()));
-                tokio::time::sleep(RETRY).await;
-            }
-        }
     }
 }
 

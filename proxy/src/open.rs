@@ -24,10 +24,17 @@ struct Open {
 
 impl OpenConnections {
     /// Notes one; the number takes it off again.
-    pub(crate) fn add(&self, client: SocketAddr, broker: Option<Address>) -> u64 {
+    pub(crate) fn add(&self, client: SocketAddr) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.insert(number, Open { client, broker, since: Instant::now() });
+        self.open.insert(number, Open { client, broker: None, since: Instant::now() });
         number
+    }
+
+    /// Notes the broker that it goes to.
+    pub(crate) fn set_broker(&self, number: u64, broker: &Address) {
+        if let Some(mut open) = self.open.get_mut(&number) {
+            open.broker = Some(broker.clone());
+        }
     }
 
     pub(crate) fn remove(&self, number: u64) {

@@ -12,7 +12,7 @@ use crate::connection::End;
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, Head, write};
 use crate::requests::{Direction, Fields, Rewriter, resize};
-use crate::{Fetch, Shared, addresses, apis, versions};
+use crate::{Fetch, Reach, Shared, addresses, apis, versions};
 
 /// The correlation id, the first field of every response.
 const RESPONSE_START: usize = 4;
@@ -80,9 +80,12 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
     let carries_records = matches!(of.api_key, apis::FETCH | apis::SHARE_FETCH);
     let translates = carries_records && shared.settings.rewrite.fetch != Fetch::Off;
-    let addresses = of.api_version >= apis::addresses_since(of.api_key);
-    let message =
-        apis::response(of.api_key).filter(|_| translates || addresses || !rejected.is_empty());
+    // Redirected clients go to the brokers' own addresses.
+    let addresses = of.api_version >= apis::addresses_since(of.api_key)
+        && !matches!(shared.settings.reach, Reach::Redirected);
+    let tells_topics = of.api_key == apis::METADATA;
+    let reads = translates || addresses || tells_topics || !rejected.is_empty();
+    let message = apis::response(of.api_key).filter(|_| reads);
     let Some(message) = message else {
         return from.pass(head, to).await.map_err(End::Client);
     };
@@ -98,7 +101,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let told = tell(&response, of, message, rejected);
         response = BytesMut::from(&told.map_err(|why| malformed(of, &why))?[..]);
     }
-    if of.api_key == apis::METADATA {
+    if tells_topics {
         shared.topics.learn(&response[4..], of).map_err(|why| malformed(of, &why))?;
     }
     let rewritten =

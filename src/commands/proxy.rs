@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::proxy::{
-    Certificates, EndOffsets, Fetch, MapSettings, OnUnmapped, Proxy, Registries, Rewrite, Rules,
-    Settings, Treatment,
+    Certificates, EndOffsets, Fetch, MapSettings, OnUnmapped, Proxy, Reach, Registries, Rewrite,
+    Rules, Settings, Treatment,
 };
 use ::restore::groups::Snapshot;
 use app::{Selection, SettingsError, admin, shutdown};
@@ -16,7 +16,7 @@ use wire::translate::Parts;
 
 use crate::exit::Failure;
 use crate::open::{self, MapPlace};
-use crate::settings::proxy::{self as settings, IdMapFile, ProxyFile, Way};
+use crate::settings::proxy::{self as settings, IdMapFile, Listen, ProxyFile, Way};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
@@ -142,8 +142,8 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
     Ok(Settings {
         registries,
         bootstrap: settings.listen.bootstrap,
-        advertised_host: settings.listen.advertised_host.clone(),
-        broker_port_base: settings.listen.broker_port_base,
+        reach: reach(&settings.listen)
+            .map_err(|why| SettingsError::new(file, format!("listen: {why}")))?,
         tls,
         target,
         security,
@@ -151,7 +151,9 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
             produce: rewrite.produce,
             fetch: fetch(rewrite.fetch),
             until: until(file, rewrite)?.map(Arc::new),
-            rules: rules(rewrite, &contexts(settings)).map(Arc::new).map_err(|why| SettingsError::new(file, why))?,
+            rules: rules(rewrite, &contexts(settings))
+                .map(Arc::new)
+                .map_err(|why| SettingsError::new(file, why))?,
         },
         max_frame_bytes: settings.limits.max_frame_bytes,
         max_decompressed_bytes: settings.limits.max_decompressed_bytes,
@@ -163,6 +165,40 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         },
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
     })
+}
+
+/// Keys that mean nothing in the mode are refused: whoever wrote them expects something else.
+fn reach(listen: &Listen) -> Result<Reach, String> {
+    use settings::Brokers::{PortPerBroker, Sni, Transparent};
+    let given = [
+        ("advertised_host", listen.advertised_host.is_some(), &[PortPerBroker, Sni][..]),
+        ("broker_port_base", listen.broker_port_base.is_some(), &[PortPerBroker]),
+        ("advertised_port_base", listen.advertised_port_base.is_some(), &[PortPerBroker]),
+        ("advertised_port", listen.advertised_port.is_some(), &[Sni]),
+    ];
+    if let Some((key, ..)) = given.iter().find(|(_, is, of)| *is && !of.contains(&listen.brokers)) {
+        return Err(format!("`{key}` has no meaning with this value of `brokers`"));
+    }
+    let missing = |key: &str| format!("`{key}` is missing");
+    let host = || listen.advertised_host.clone().ok_or_else(|| missing("advertised_host"));
+    match listen.brokers {
+        PortPerBroker => Ok(Reach::Ports {
+            host: host()?,
+            base: listen.broker_port_base.ok_or_else(|| missing("broker_port_base"))?,
+            advertised_base: listen.advertised_port_base,
+        }),
+        Sni if listen.tls.is_none() => {
+            Err("`brokers: sni` needs `tls`, whose handshake has the server name".to_owned())
+        }
+        Sni => Ok(Reach::Names {
+            names: host()?.parse().map_err(|why| format!("advertised_host: {why}"))?,
+            advertised_port: listen.advertised_port,
+        }),
+        Transparent if cfg!(not(target_os = "linux")) => {
+            Err("`brokers: transparent` is there on Linux alone".to_owned())
+        }
+        Transparent => Ok(Reach::Redirected),
+    }
 }
 
 fn fetch(given: settings::Fetch) -> Fetch {

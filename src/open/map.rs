@@ -75,7 +75,9 @@ impl MapPlace {
                 }
                 Err(error) => return Err(Failure::Failed(format!("id map: {error}"))),
             },
-            Kind::Address { client, authorization } => self.get(client, authorization).await?,
+            Kind::Address { client, authorization } => {
+                self.get(client, authorization.as_ref()).await?
+            }
         };
         String::from_utf8(bytes)
             .map_err(|why| Failure::Usage(format!("id map {}: {why}", self.name)))
@@ -84,9 +86,10 @@ impl MapPlace {
     async fn get(
         &self,
         client: &reqwest::Client,
-        authorization: &Option<SecretString>,
+        authorization: Option<&SecretString>,
     ) -> Result<Vec<u8>, Failure> {
-        let failed = |why: &dyn fmt::Display| Failure::Failed(format!("id map {}: {why}", self.name));
+        let failed =
+            |why: &dyn fmt::Display| Failure::Failed(format!("id map {}: {why}", self.name));
         let mut request = client.get(&self.name);
         if let Some(shown) = authorization {
             request = request.header(AUTHORIZATION, shown.expose_secret());

@@ -42,12 +42,38 @@ pub struct ProxyFile {
 pub struct Listen {
     /// Where clients bootstrap.
     pub bootstrap: SocketAddr,
-    /// The host that clients are told for every broker.
-    pub advertised_host: String,
-    /// Broker n listens on this port + n; 0 takes free ports, which change at every start.
-    pub broker_port_base: u16,
+    /// How clients come to each broker.
+    #[serde(default)]
+    pub brokers: Brokers,
+    /// The host that clients are told for every broker; with `sni` it has `{node}` where the broker's
+    /// id goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertised_host: Option<String>,
+    /// With `port_per_broker`: broker n listens on this port + n; 0 takes free ports, which change at
+    /// every start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker_port_base: Option<u16>,
+    /// With `port_per_broker`: clients are told this port + n, where something before us changes ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertised_port_base: Option<u16>,
+    /// With `sni`: the port that clients are told, if not the one of `bootstrap`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertised_port: Option<u16>,
     /// TLS towards clients.
     pub tls: Option<Tls>,
+}
+
+/// How clients come to each broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Brokers {
+    /// By a port of its own.
+    #[default]
+    PortPerBroker,
+    /// By a TLS server name of its own, all on one port.
+    Sni,
+    /// By its own address, from where connections are redirected here.
+    Transparent,
 }
 
 /// TLS towards clients, PEM files that are loaded again when they change.

@@ -99,6 +99,12 @@ impl Connection {
             Ok(Ok(stream)) => stream,
         };
         stream.set_nodelay(true).map_err(|why| fail(why.to_string()))?;
+        Self::over(stream, address, security).await
+    }
+
+    /// The same with a TCP connection to the address that is open already.
+    pub async fn over(stream: TcpStream, address: &Address, security: &Security) -> Result<Self> {
+        let fail = |why: String| Error::Connection { address: address.clone(), why };
         let stream = match timeout(CONNECT_TIMEOUT, security.wrap(stream, address)).await {
             Err(_) => return Err(fail("the TLS handshake took longer than 10 s".to_owned())),
             // What rustls says of certificates is final; a broken socket is not.

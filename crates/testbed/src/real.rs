@@ -7,9 +7,11 @@
 mod apicurio;
 mod fetch;
 mod kafka;
+mod netns;
 mod python;
 
 pub use apicurio::Apicurio;
 pub use fetch::{available, java, kafka_libraries};
-pub use kafka::{Extras, Kafka, java_program, tool, tool_says};
+pub use kafka::{Extras, Kafka, java_program, tool, tool_says, tool_with_hosts};
+pub use netns::{in_own_network, redirect};
 pub use python::python;

@@ -96,7 +96,11 @@ impl Workshop {
 
     /// Starts the proxy and waits until it has its brokers.
     pub fn proxy(&self, settings: &Path) -> RunningProxy {
-        let mut process = self.start_proxy(settings);
+        Self::ready(self.start_proxy(settings))
+    }
+
+    /// Waits until a proxy has its brokers.
+    pub fn ready(mut process: Process) -> RunningProxy {
         let bootstrap = Self::bootstrap_of(&mut process);
         let metrics = process.wait_for(|line| word_after(line, "metrics are at http://"));
         let admin = metrics.trim_end_matches("/metrics").to_owned();
@@ -111,8 +115,14 @@ impl Workshop {
 
     /// Starts the proxy, whether its target answers or not.
     pub fn start_proxy(&self, settings: &Path) -> Process {
+        self.start_proxy_with(settings, |_| {})
+    }
+
+    /// The same, started in another way.
+    pub fn start_proxy_with(&self, settings: &Path, how: impl FnOnce(&mut Command)) -> Process {
         let mut command = Command::new(bins::path("schema-proxy"));
         command.arg("--config").arg(settings);
+        how(&mut command);
         let log = format!("proxy-{}.log", PROXIES.fetch_add(1, Ordering::Relaxed));
         Process::start(&mut command, &self.path(&log)).expect("the proxy starts")
     }

@@ -294,10 +294,7 @@ impl<'a> Message<'a> {
         let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
         let key = TIMESTAMP + if self.magic == 1 { 8 } else { 0 } + 4;
         let value = key + length(self.key) + 4;
-        [
-            (Part::Key, key..key + length(self.key)),
-            (Part::Value, value..value + length(self.value)),
-        ]
+        [(Part::Key, key..key + length(self.key)), (Part::Value, value..value + length(self.value))]
     }
 
     fn record(&self) -> Record {

@@ -205,16 +205,15 @@ impl Translator {
             return Ok(false);
         }
         let mut met = Tally::default();
-        let mut id = |part, at, id| match map.target(id) {
-            Some(target) => {
-                met.translated += u64::from(target != id);
-                (target != id).then_some(target)
-            }
-            None => {
+        let mut id = |part, at, id| {
+            let target = map.target(id);
+            if target.is_none() {
                 met.unmapped += 1;
                 met.first_unmapped.get_or_insert(Id { part, id, at, offset_delta: 0 });
-                None
             }
+            let new = target.filter(|it| *it != id);
+            met.translated += u64::from(new.is_some());
+            new
         };
         let mut with = Replace { parts: self.parts, id: &mut id };
         let (records, replaced) = message_set::replace(bytes, self.decompressed_limit, &mut with)?;

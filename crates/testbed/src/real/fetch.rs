@@ -87,6 +87,31 @@ pub(super) fn apicurio_libraries() -> PathBuf {
     })
 }
 
+/// Debian packages, unpacked below a folder of ours: nothing is installed on the machine.
+pub(super) fn debian(name: &str, packages: &[&str]) -> PathBuf {
+    once(name, |folder| {
+        let download = || {
+            let mut command = Command::new("apt-get");
+            // The sandbox user of apt may not write here.
+            command.args(["--quiet", "-o", "APT::Sandbox::User=root", "download"]).args(packages);
+            command.current_dir(folder);
+            command
+        };
+        if !download().output().is_ok_and(|it| it.status.success()) {
+            // A new machine has no lists of packages, or old ones.
+            run(Command::new("apt-get").args(["--quiet", "update"]));
+            run(&mut download());
+        }
+        for entry in fs::read_dir(folder).expect("it was just made") {
+            let package = entry.expect("it can be read").path();
+            if package.extension().is_some_and(|it| it == "deb") {
+                run(Command::new("dpkg").arg("-x").arg(&package).arg(folder));
+                fs::remove_file(package).expect("it was just unpacked");
+            }
+        }
+    })
+}
+
 /// `java` with a heap that fits several of them beside each other.
 pub fn java() -> Command {
     let mut command = Command::new("java");

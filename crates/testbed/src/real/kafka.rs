@@ -229,7 +229,10 @@ fn settings(
 ///
 /// With its output, where it fails.
 pub fn tool(class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let output = try_tool(class, arguments, input);
+    checked(class, arguments, run_tool(&[], class, arguments, input))
+}
+
+fn checked(class: &str, arguments: &[&str], output: Output) -> Vec<u8> {
     assert!(
         output.status.success(),
         "{class} {arguments:?}: {}{}",
@@ -237,6 +240,17 @@ pub fn tool(class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         String::from_utf8_lossy(&output.stderr)
     );
     output.stdout
+}
+
+/// The same as [`tool`] for a client that finds hosts in a file of its own: lines of an address and its
+/// names, as in `/etc/hosts`.
+///
+/// # Panics
+///
+/// With its output, where it fails.
+pub fn tool_with_hosts(hosts: &Path, class: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let hosts = format!("-Djdk.net.hosts.file={}", hosts.display());
+    checked(class, arguments, run_tool(&[&hosts], class, arguments, input))
 }
 
 /// Runs a program of `crates/testbed/java` with Kafka's libraries; gives what it printed.
@@ -251,13 +265,13 @@ pub fn java_program(name: &str, arguments: &[&str]) -> String {
 
 /// The same as [`tool`], whether it fails or not; gives all that it printed.
 pub fn tool_says(class: &str, arguments: &[&str], input: &[u8]) -> String {
-    let output = try_tool(class, arguments, input);
+    let output = run_tool(&[], class, arguments, input);
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-fn try_tool(class: &str, arguments: &[&str], input: &[u8]) -> Output {
+fn run_tool(options: &[&str], class: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut command: Command = java();
-    command.arg("-cp").arg(kafka_libraries().join("*")).arg(class).args(arguments);
+    command.args(options).arg("-cp").arg(kafka_libraries().join("*")).arg(class).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("java starts");
     let mut stdin = child.stdin.take().expect("it was piped");
