@@ -156,6 +156,7 @@ fn proxy_settings(target: &World) -> Result<proxy::Settings> {
         bootstrap: "127.0.0.1:0".parse()?,
         reach: proxy::Reach::Ports { host: "127.0.0.1".to_owned(), base: 0, advertised_base: None },
         tls: None,
+        users: None,
         security: kafka::Security::default(),
         target: bootstrap.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?,
         rewrite: Rewrite {

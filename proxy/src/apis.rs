@@ -9,6 +9,7 @@ pub(crate) const METADATA: i16 = 3;
 pub(crate) const FIND_COORDINATOR: i16 = 10;
 pub(crate) const SASL_HANDSHAKE: i16 = 17;
 pub(crate) const API_VERSIONS: i16 = 18;
+pub(crate) const SASL_AUTHENTICATE: i16 = 36;
 pub(crate) const DESCRIBE_CLUSTER: i16 = 60;
 pub(crate) const SHARE_FETCH: i16 = 78;
 pub(crate) const SHARE_ACKNOWLEDGE: i16 = 79;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::security::Stream;
-use kafka::{Address, Connection};
+use kafka::{Address, Connection, Session};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use wire::frame::RequestStart;
 
+use crate::login::Login;
 use crate::pending::Pending;
 use crate::reader::{Activity, FrameReader, ReadError};
 use crate::redirected::{self, OwnPort};
@@ -57,6 +58,18 @@ pub(crate) enum End {
         "the target is a schema-proxy too, so ids would be translated twice: point this one at the brokers"
     )]
     TwoProxies,
+    #[error("the client did not come in within 10 s")]
+    Slow,
+    #[error("the client asked for API {} before it showed who it is", .0.api_key)]
+    NotLoggedIn(RequestStart),
+    #[error(
+        "the client wants to show its credentials by {0:?}, which listen.sasl.mechanisms lacks"
+    )]
+    Mechanism(String),
+    #[error("the client's credentials are not those of a user in listen.sasl")]
+    Refused,
+    #[error("the broker does not renew our session: {0}")]
+    Session(#[from] kafka::Error),
     #[error("there is no broker {0}, which the client names by its TLS server name")]
     NoSuchBroker(i32),
     #[error(
@@ -102,6 +115,8 @@ impl End {
             Self::UnknownTopic => "unknown_topic",
             Self::RejectedUnheard { .. } => "rejected",
             Self::TwoProxies => "two_proxies",
+            Self::Slow | Self::NotLoggedIn(_) | Self::Mechanism(_) | Self::Refused => "sasl",
+            Self::Session(_) => "session",
             Self::NoSuchBroker(_) => "no_such_broker",
             Self::Circle => "circle",
             Self::TooMany(_) => "too_many",
@@ -213,21 +228,30 @@ async fn run(
     if !matches!(upstream, Upstream::Unknown) {
         shared.open.set_broker(number, &addresses[0]);
     }
-    let (broker, _own_port) = dial(&addresses, shared).await?;
+    let (broker, session, _own_port) = dial(&addresses, shared).await?;
+    let this = This { number, upstream, session };
     match (client, broker) {
         (Side::Plain(client), Side::Plain(broker)) => {
-            relay(client.into_split(), broker.into_split(), upstream, shared).await
+            relay(client.into_split(), broker.into_split(), this, shared).await
         }
         (Side::Plain(client), Side::Wrapped(broker)) => {
-            relay(client.into_split(), split(broker), upstream, shared).await
+            relay(client.into_split(), split(broker), this, shared).await
         }
         (Side::Wrapped(client), Side::Plain(broker)) => {
-            relay(split(client), broker.into_split(), upstream, shared).await
+            relay(split(client), broker.into_split(), this, shared).await
         }
         (Side::Wrapped(client), Side::Wrapped(broker)) => {
-            relay(split(client), split(broker), upstream, shared).await
+            relay(split(client), split(broker), this, shared).await
         }
     }
+}
+
+/// What is known of a connection beside its two sides.
+struct This {
+    number: u64,
+    upstream: Upstream,
+    /// Ours with the broker, where we have credentials.
+    session: Option<Session>,
 }
 
 /// One side of the proxy. Without TLS its halves are the socket's own, and cost nothing.
@@ -239,7 +263,7 @@ enum Side {
 async fn relay<CR, CW, BR, BW>(
     (client_read, mut client_write): (CR, CW),
     (broker_read, mut broker_write): (BR, BW),
-    upstream: Upstream,
+    this: This,
     shared: &Arc<Shared>,
 ) -> Result<(), End>
 where
@@ -253,9 +277,17 @@ where
     let mut from_client = FrameReader::new(client_read, limit, &activity);
     let mut from_broker = FrameReader::new(broker_read, limit, &activity);
     let pending = Pending::default();
+    let This { number, upstream, session } = this;
 
     let requests = async {
-        match requests::forward(&mut from_client, &mut broker_write, &pending, shared).await? {
+        if let Some(users) = &shared.settings.users {
+            let mut login = Login::new(users);
+            let user = login.run(&mut from_client, &mut broker_write, &pending).await?;
+            let Some(user) = user else { return Ok(()) };
+            shared.open.set_user(number, user);
+        }
+        let mut to = requests::Broker { write: &mut broker_write, session };
+        match requests::forward(&mut from_client, &mut to, &pending, shared).await? {
             // The client has sent all it will; the broker may still have answers.
             Stop::ClientEnded => broker_write.shutdown().await.map_err(End::Broker)?,
             Stop::Draining => {
@@ -302,7 +334,7 @@ pub(crate) enum Stop {
 async fn dial<'a>(
     addresses: &[Address],
     shared: &'a Shared,
-) -> Result<(Side, Option<OwnPort<'a>>), End> {
+) -> Result<(Side, Option<Session>, Option<OwnPort<'a>>), End> {
     let security = &shared.settings.security;
     let mut reasons = Vec::new();
     for address in addresses {
@@ -319,10 +351,13 @@ async fn dial<'a>(
         };
         stream.set_nodelay(true).map_err(End::Broker)?;
         if security.is_plain() {
-            return Ok((Side::Plain(stream), own_port));
+            return Ok((Side::Plain(stream), None, own_port));
         }
         match Connection::over(stream, address, security).await {
-            Ok(connection) => return Ok((Side::Wrapped(connection.into_stream()), own_port)),
+            Ok(connection) => {
+                let (stream, session) = connection.into_parts();
+                return Ok((Side::Wrapped(stream), session, own_port));
+            }
             Err(why) => reasons.push(why.to_string()),
         }
     }

@@ -9,6 +9,7 @@ mod addresses;
 mod apis;
 mod brokers;
 mod connection;
+mod login;
 mod map;
 mod metrics;
 mod old_produce;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use app::admin::Admin;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use kafka::login::Users;
 use kafka::{Address, Security};
 use prometheus::Registry;
 use rustls::ServerConfig;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub reach: Reach,
     /// TLS towards clients, where it is wanted.
     pub tls: Option<Certificates>,
+    /// Who has to show credentials to come in; `None` for everybody.
+    pub users: Option<Users>,
     /// The target cluster.
     pub target: Vec<Address>,
     /// TLS to it, and our own SASL credentials; without those, clients show theirs.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 use kafka::Address;
+use serde::Serialize;
 
 /// By a number that counts them.
 #[derive(Debug, Default)]
@@ -17,17 +18,35 @@ pub(crate) struct OpenConnections {
 #[derive(Debug)]
 struct Open {
     client: SocketAddr,
+    /// Who has shown credentials to us.
+    user: Option<String>,
     /// The broker, where the client did not come to bootstrap.
     broker: Option<Address>,
     since: Instant,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    client: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    broker: String,
+    open_seconds: u64,
 }
 
 impl OpenConnections {
     /// Notes one; the number takes it off again.
     pub(crate) fn add(&self, client: SocketAddr) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.insert(number, Open { client, broker: None, since: Instant::now() });
+        self.open.insert(number, Open { client, user: None, broker: None, since: Instant::now() });
         number
+    }
+
+    /// Notes who it is.
+    pub(crate) fn set_user(&self, number: u64, user: String) {
+        if let Some(mut open) = self.open.get_mut(&number) {
+            open.user = Some(user);
+        }
     }
 
     /// Notes the broker that it goes to.
@@ -47,13 +66,14 @@ impl OpenConnections {
         all.sort_unstable_by_key(|it| *it.key());
         let each = all.iter().map(|it| {
             let broker = it.broker.as_ref().map_or("bootstrap".to_owned(), Address::to_string);
-            let seconds = it.since.elapsed().as_secs();
-            format!(
-                "  {{ \"client\": \"{}\", \"broker\": \"{broker}\", \"open_seconds\": {seconds} }}",
-                it.client
-            )
+            Shown {
+                client: it.client,
+                user: it.user.clone(),
+                broker,
+                open_seconds: it.since.elapsed().as_secs(),
+            }
         });
-        let each: Vec<String> = each.collect();
-        if each.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", each.join(",\n")) }
+        let each: Vec<Shown> = each.collect();
+        serde_json::to_string_pretty(&each).expect("its keys are strings")
     }
 }

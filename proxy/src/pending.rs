@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use tokio::sync::Notify;
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
 use wire::frame::RequestStart;
 
 /// What is due next on the way back.
@@ -17,6 +18,8 @@ pub(crate) enum Due {
     Token,
     /// An answer of our own, size included.
     Local(Vec<u8>),
+    /// The broker's answer to a request of our own, without its size.
+    Own(oneshot::Sender<Bytes>),
 }
 
 /// A partition of a Produce request that was kept from the broker.

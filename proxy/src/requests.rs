@@ -1,11 +1,14 @@
 //! From the client to the broker.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use kafka::Session;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use wire::frame::{self, Edit, REQUEST_START, RequestStart};
 use wire::message::{Met, Role, Value};
 use wire::shapes::PRODUCE_REQUEST;
@@ -16,14 +19,40 @@ use crate::connection::{End, Stop};
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, write};
 use crate::rules::{Known, Treatments};
-use crate::{Fetch, Shared, apis, old_produce, versions};
+use crate::{Fetch, Shared, apis, login, old_produce, versions};
 
 /// Frames up to this size are gathered and written at once; larger ones pass as they come.
 const SMALL_FRAME: usize = 64 * 1024;
 
+/// The way to the broker.
+pub(crate) struct Broker<'a, W> {
+    pub(crate) write: &'a mut W,
+    /// Ours, where we have credentials.
+    pub(crate) session: Option<Session>,
+}
+
+impl<W: AsyncWrite + Unpin> Broker<'_, W> {
+    /// Shows our credentials again where the session is about to end (KIP-368). A broker takes requests
+    /// one by one, so those before this one may still be on their way.
+    async fn renew(&mut self, pending: &Pending) -> Result<(), End> {
+        /// Its answer is told from others by its place in the order.
+        const ID: i32 = 0;
+        let Some(session) = self.session.as_mut().filter(|it| it.is_due()) else { return Ok(()) };
+        let mut said = Some(session.begin(ID)?);
+        while let Some(frame) = said {
+            let (teller, told) = oneshot::channel();
+            pending.push(Due::Own(teller));
+            write(self.write, &frame).await.map_err(End::Broker)?;
+            let closed = |_| End::Broker(io::ErrorKind::UnexpectedEof.into());
+            said = session.answer(&told.await.map_err(closed)?, ID).await?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     from: &mut FrameReader<'_, R>,
-    to: &mut W,
+    broker: &mut Broker<'_, W>,
     pending: &Pending,
     shared: &Shared,
 ) -> Result<Stop, End> {
@@ -42,6 +71,8 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         };
         shared.metrics.frames.with_label_values(&["client"]).inc();
         shared.metrics.bytes.with_label_values(&["client"]).inc_by(4 + head.size as u64);
+        broker.renew(pending).await?;
+        let to = &mut *broker.write;
 
         if tokens.expects_one(from.front()) {
             pending.push(Due::Token);
@@ -49,7 +80,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             continue;
         }
         let start = RequestStart::parse(from.front()).map_err(End::Request)?;
-        tokens.note(start);
+        tokens.note(start, knows_the_client(shared));
         match start.api_key {
             apis::PRODUCE if old_produce::VERSIONS.contains(&start.api_version) => {
                 let _room = shared.room.take(head.size).await;
@@ -72,6 +103,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 let bytes = produced.rebuilt.as_deref().unwrap_or(&request);
                 write(to, bytes).await.map_err(End::Broker)?;
             }
+            // The client is in, or needs no credentials because ours are shown.
+            apis::SASL_HANDSHAKE if knows_the_client(shared) => {
+                from.whole(head).await.map_err(End::Client)?;
+                pending.push(Due::Local(login::out_of_place(start)));
+            }
             apis::API_VERSIONS if !versions::knows(start.api_version) => {
                 from.whole(head).await.map_err(End::Client)?;
                 pending.push(Due::Local(versions::too_new(start)));
@@ -91,6 +127,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             }
         }
     }
+}
+
+/// Whether clients have nothing to show to the broker.
+fn knows_the_client(shared: &Shared) -> bool {
+    shared.settings.users.is_some() || shared.settings.security.sasl().is_some()
 }
 
 /// What became of a Produce request.
@@ -314,8 +355,9 @@ enum Tokens {
 }
 
 impl Tokens {
-    fn note(&mut self, start: RequestStart) {
-        if start.api_key == apis::SASL_HANDSHAKE && start.api_version == 0 {
+    fn note(&mut self, start: RequestStart, knows_the_client: bool) {
+        let begins = start.api_key == apis::SASL_HANDSHAKE && start.api_version == 0;
+        if begins && !knows_the_client {
             *self = Self::Due;
         }
     }

@@ -53,6 +53,11 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 check_order(of, from.front())?;
                 respond(of, &rejected, head, from, to, &mut rewriter, shared).await?;
             }
+            Due::Own(teller) => {
+                let answer = from.whole(head).await.map_err(End::Broker)?;
+                // Whoever waits for it lives as long as this connection.
+                let _ = teller.send(answer.freeze().slice(4..));
+            }
             _ => from.pass(head, to).await.map_err(End::Client)?,
         }
     }

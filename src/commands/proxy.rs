@@ -11,12 +11,15 @@ use ::proxy::{
 };
 use ::restore::groups::Snapshot;
 use app::{Selection, SettingsError, admin, shutdown};
+use kafka::login::Users;
+use kafka::security::PasswordMechanism;
 use wire::id_map::{DEFAULT_CONTEXT, MapFile};
 use wire::translate::Parts;
 
 use crate::exit::Failure;
 use crate::open::{self, MapPlace};
-use crate::settings::proxy::{self as settings, IdMapFile, Listen, ProxyFile, Way};
+use crate::settings::job::Mechanism;
+use crate::settings::proxy::{self as settings, IdMapFile, Listen, ProxyFile, Sasl, Way};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
@@ -31,6 +34,7 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
         period: settings.id_map.reload_every.0,
         both_ways: fetch(settings.rewrite.fetch) == Fetch::Reverse,
     };
+    warn_of_open_doors(&settings);
     let proxy = Proxy::start(proxy_settings(file, &settings)?, map)
         .await
         .map_err(|why| Failure::Failed(why.to_string()))?;
@@ -55,6 +59,23 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
     proxy.drain().await;
     serving.abort();
     Ok(())
+}
+
+/// Settings that work, and let in more than their author may want.
+fn warn_of_open_doors(settings: &ProxyFile) {
+    let Listen { tls, sasl, .. } = &settings.listen;
+    let asks_clients = sasl.is_some() || tls.as_ref().is_some_and(|it| it.client_ca.is_some());
+    let shows_own = settings.target.security.sasl_mechanism.is_some()
+        || settings.target.security.ssl_certificate_location.is_some();
+    if shows_own && !asks_clients {
+        tracing::warn!(
+            "whoever reaches this proxy acts as its own user in the target: let in only some by \
+             `listen.sasl` or `listen.tls.client_ca`"
+        );
+    }
+    if tls.is_none() && sasl.as_ref().is_some_and(|it| it.mechanisms.contains(&Mechanism::Plain)) {
+        tracing::warn!("clients show their passwords in the clear: PLAIN needs `listen.tls`");
+    }
 }
 
 async fn reload_on_hangup(proxy: &Proxy) -> Infallible {
@@ -142,6 +163,13 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
     Ok(Settings {
         registries,
         bootstrap: settings.listen.bootstrap,
+        users: settings
+            .listen
+            .sasl
+            .as_ref()
+            .map(users)
+            .transpose()
+            .map_err(|why| SettingsError::new(file, format!("listen.sasl: {why}")))?,
         reach: reach(&settings.listen)
             .map_err(|why| SettingsError::new(file, format!("listen: {why}")))?,
         tls,
@@ -165,6 +193,23 @@ fn proxy_settings(file: &Path, settings: &ProxyFile) -> Result<Settings, Failure
         },
         drain_timeout: Duration::from_secs(settings.limits.drain_timeout_secs),
     })
+}
+
+fn users(sasl: &Sasl) -> Result<Users, String> {
+    let mechanisms = sasl.mechanisms.iter().map(|it| match it {
+        Mechanism::Plain => Ok(PasswordMechanism::Plain),
+        Mechanism::ScramSha256 => Ok(PasswordMechanism::ScramSha256),
+        Mechanism::ScramSha512 => Ok(PasswordMechanism::ScramSha512),
+        Mechanism::OauthBearer => {
+            Err("mechanisms: the proxy checks passwords, not tokens; leave `sasl` out and brokers \
+                 check the tokens that clients show")
+        }
+    });
+    let mechanisms = mechanisms.collect::<Result<Vec<_>, _>>()?;
+    if mechanisms.is_empty() || sasl.users.is_empty() {
+        return Err("it needs `mechanisms` and `users`, or nobody can come in".to_owned());
+    }
+    Users::new(mechanisms, sasl.users.iter().map(|(name, it)| (name.clone(), it.guarded())))
 }
 
 /// Keys that mean nothing in the mode are refused: whoever wrote them expects something else.

@@ -1,5 +1,6 @@
 //! `proxy.yaml`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use app::settings::Span;
 use serde::{Deserialize, Serialize};
 
 use super::Servers;
-use super::job::Security;
+use super::job::{Mechanism, Security};
 use super::registry::SchemaRegistry;
 
 /// The whole file.
@@ -61,6 +62,19 @@ pub struct Listen {
     pub advertised_port: Option<u16>,
     /// TLS towards clients.
     pub tls: Option<Tls>,
+    /// Whom the proxy itself lets in; without it, it asks nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<Sasl>,
+}
+
+/// Whom the proxy lets in.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    /// How clients may show who they are.
+    pub mechanisms: Vec<Mechanism>,
+    /// Passwords by user.
+    pub users: BTreeMap<String, Secret>,
 }
 
 /// How clients come to each broker.

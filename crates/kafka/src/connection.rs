@@ -4,57 +4,17 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, ProduceRequest, RequestHeader,
-    SaslAuthenticateRequest, SaslHandshakeRequest,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
-use wire::frame;
-use wire::message::Message;
-use wire::shapes;
+use tokio::time::timeout;
 
+use crate::call::{self, CLIENT, Call};
 use crate::security::Stream;
+use crate::session::Session;
 use crate::{Address, Error, Result, Security};
-
-/// A request whose answer can be checked before it is decoded.
-pub trait Call: Request {
-    /// The answer's table.
-    const SHAPE: &'static Message;
-}
-
-macro_rules! calls {
-    ($($request:ty => $shape:ident),+ $(,)?) => {
-        $(impl Call for $request {
-            const SHAPE: &'static Message = &shapes::$shape;
-        })+
-    };
-}
-
-calls! {
-    ApiVersionsRequest => API_VERSIONS_RESPONSE,
-    MetadataRequest => METADATA_RESPONSE,
-    ListOffsetsRequest => LIST_OFFSETS_RESPONSE,
-    CreateTopicsRequest => CREATE_TOPICS_RESPONSE,
-    DescribeConfigsRequest => DESCRIBE_CONFIGS_RESPONSE,
-    IncrementalAlterConfigsRequest => INCREMENTAL_ALTER_CONFIGS_RESPONSE,
-    FetchRequest => FETCH_RESPONSE,
-    ProduceRequest => PRODUCE_RESPONSE,
-    InitProducerIdRequest => INIT_PRODUCER_ID_RESPONSE,
-    SaslHandshakeRequest => SASL_HANDSHAKE_RESPONSE,
-    SaslAuthenticateRequest => SASL_AUTHENTICATE_RESPONSE,
-    FindCoordinatorRequest => FIND_COORDINATOR_RESPONSE,
-    ListGroupsRequest => LIST_GROUPS_RESPONSE,
-    OffsetFetchRequest => OFFSET_FETCH_RESPONSE,
-    OffsetCommitRequest => OFFSET_COMMIT_RESPONSE,
-    OffsetDeleteRequest => OFFSET_DELETE_RESPONSE,
-}
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kafka's default `request.timeout.ms`.
@@ -63,13 +23,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const FRAME_LIMIT: i32 = 512 << 20;
 /// The most that is made room for at once.
 const READ: usize = 8 << 20;
-/// How we name ourselves (KIP-511, and `client.id`).
-const CLIENT: &str = "kafka-backup";
 
 /// One connection to one broker, whose API versions are known.
 pub struct Connection {
     address: Address,
-    security: Security,
     stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
     features: Vec<String>,
@@ -77,8 +34,8 @@ pub struct Connection {
     held: BytesMut,
     /// Requests on their way.
     unanswered: u32,
-    /// When the broker wants to be shown credentials again (KIP-368).
-    authenticate_by: Option<Instant>,
+    /// Where we have credentials.
+    session: Option<Session>,
 }
 
 impl fmt::Debug for Connection {
@@ -117,23 +74,29 @@ impl Connection {
         };
         let mut connection = Self {
             address: address.clone(),
-            security: security.clone(),
             stream,
             versions: HashMap::new(),
             features: Vec::new(),
             correlation_id: 0,
             held: BytesMut::new(),
             unanswered: 0,
-            authenticate_by: None,
+            session: None,
         };
         connection.negotiate().await?;
+        if let Some(sasl) = security.sasl() {
+            let handshake = connection.version::<SaslHandshakeRequest>(i16::MAX)?;
+            let authenticate = connection.version::<SaslAuthenticateRequest>(i16::MAX)?;
+            let versions = (handshake, authenticate);
+            connection.session = Some(Session::new(sasl.clone(), address.clone(), versions));
+        }
         connection.authenticate().await?;
         Ok(connection)
     }
 
-    /// The stream, with TLS and SASL done, for someone who speaks on it from here on.
-    pub fn into_stream(self) -> Box<dyn Stream> {
-        self.stream
+    /// The stream, with TLS and SASL done, for someone who speaks on it from here on, and our session
+    /// where we have one.
+    pub fn into_parts(self) -> (Box<dyn Stream>, Option<Session>) {
+        (self.stream, self.session)
     }
 
     /// The broker.
@@ -185,7 +148,7 @@ impl Connection {
 
     /// Whether the broker is about to end the session (KIP-368).
     pub(crate) fn wants_authentication(&self) -> bool {
-        self.authenticate_by.is_some_and(|it| Instant::now() >= it)
+        self.session.as_ref().is_some_and(Session::is_due)
     }
 
     /// Sends a request whose answer is taken later, in the order of the requests.
@@ -215,9 +178,7 @@ impl Connection {
     ) -> Result<(Bytes, usize)> {
         let frame = self.receive(correlation_id).await?;
         self.unanswered -= 1;
-        let flexible = R::Response::header_version(version) > 0;
-        let body = frame::response_body(&frame, flexible)
-            .map_err(|why| self.malformed::<R>(why.to_string()))?;
+        let body = call::body_of::<R>(&frame, version).map_err(|why| self.malformed::<R>(why))?;
         Ok((frame, body))
     }
 
@@ -226,34 +187,29 @@ impl Connection {
     }
 
     fn decode<R: Call>(&self, frame: &Bytes, body: usize, version: i16) -> Result<R::Response> {
-        R::SHAPE.check(frame, body, version).map_err(|why| self.malformed::<R>(why.to_string()))?;
-        R::Response::decode(&mut frame.slice(body..), version)
-            .map_err(|why| self.malformed::<R>(why.to_string()))
+        call::decode::<R>(frame, body, version).map_err(|why| self.malformed::<R>(why))
     }
 
     async fn send<R: Call>(&mut self, request: &R, version: i16) -> Result<i32> {
+        let correlation_id = self.next_id();
+        let frame = call::frame_of(request, version, correlation_id);
+        self.write(&frame.map_err(|why| self.malformed::<R>(why))?).await?;
+        Ok(correlation_id)
+    }
+
+    fn next_id(&mut self) -> i32 {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str(CLIENT)));
-        let mut out = BytesMut::from(&[0; 4][..]);
-        let encoded = header
-            .encode(&mut out, R::header_version(version))
-            .and_then(|()| request.encode(&mut out, version));
-        encoded
-            .map_err(|why| self.malformed::<R>(format!("the request can't be written: {why}")))?;
-        let size = (out.len() - 4) as i32;
-        out[..4].copy_from_slice(&size.to_be_bytes());
+        self.correlation_id
+    }
+
+    async fn write(&mut self, frame: &[u8]) -> Result<()> {
         let written = timeout(REQUEST_TIMEOUT, async {
-            self.stream.write_all(&out).await?;
+            self.stream.write_all(frame).await?;
             // TLS may hold the end of it back.
             self.stream.flush().await
         });
         let written = written.await;
-        self.io(written)?;
-        Ok(self.correlation_id)
+        self.io(written)
     }
 
     async fn receive(&mut self, correlation_id: i32) -> Result<Bytes> {
@@ -299,41 +255,15 @@ impl Connection {
 
     /// Shows our credentials, where we have any: at the start, and again before the session ends.
     async fn authenticate(&mut self) -> Result<()> {
-        let Some(sasl) = self.security.sasl().cloned() else { return Ok(()) };
-        self.authenticate_by = None;
-        let refused = |address: &Address, why: String| {
-            let (address, mechanism) = (address.clone(), sasl.mechanism());
-            Error::Security { address, why: format!("{mechanism}: {why}") }
-        };
-        let handshake = SaslHandshakeRequest::default()
-            .with_mechanism(StrBytes::from_static_str(sasl.mechanism()));
-        let answer = self.call(&handshake).await?;
-        if answer.error_code != 0 {
-            let offered: Vec<&str> = answer.mechanisms.iter().map(|it| &**it).collect();
-            let why = format!("the broker offers only {}", offered.join(", "));
-            return Err(refused(&self.address, why));
+        let Some(mut session) = self.session.take() else { return Ok(()) };
+        let mut said = Some(session.begin(self.next_id())?);
+        while let Some(frame) = said {
+            self.write(&frame).await?;
+            let answer = self.receive(self.correlation_id).await?;
+            said = session.answer(&answer, self.next_id()).await?;
         }
-        let started = Instant::now();
-        let mut exchange = sasl.begin().await.map_err(|why| refused(&self.address, why))?;
-        let mut heard: Option<Bytes> = None;
-        loop {
-            let said = exchange.step(heard.as_deref());
-            let Some(said) = said.map_err(|why| refused(&self.address, why))? else {
-                return Ok(());
-            };
-            let request = SaslAuthenticateRequest::default().with_auth_bytes(said.into());
-            let answer = self.call(&request).await?;
-            if answer.error_code != 0 {
-                let why = answer.error_message.map(|it| it.to_string()).unwrap_or_default();
-                return Err(refused(&self.address, why));
-            }
-            if answer.session_lifetime_ms > 0 {
-                // Kafka's own clients begin at a random point between 85 and 95 percent.
-                let life = Duration::from_millis(answer.session_lifetime_ms.unsigned_abs());
-                self.authenticate_by = Some(started + life.mul_f64(0.85));
-            }
-            heard = Some(answer.auth_bytes);
-        }
+        self.session = Some(session);
+        Ok(())
     }
 
     /// A broker that does not know our version of ApiVersions answers in version 0 (KIP-511).

@@ -121,7 +121,8 @@ impl Security {
         self.tls.is_none() && self.sasl.is_none()
     }
 
-    pub(crate) fn sasl(&self) -> Option<&Sasl> {
+    /// Our credentials, where we have some.
+    pub fn sasl(&self) -> Option<&Sasl> {
         self.sasl.as_ref()
     }
 
@@ -177,13 +178,22 @@ fn certificates_of(pem: &str, key: &str) -> Result<Vec<CertificateDer<'static>>,
     }
 }
 
+impl PasswordMechanism {
+    /// As SaslHandshake names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
 impl Sasl {
     /// As SaslHandshake names it.
     pub(crate) fn mechanism(&self) -> &'static str {
         match self {
-            Self::Password { mechanism: PasswordMechanism::Plain, .. } => "PLAIN",
-            Self::Password { mechanism: PasswordMechanism::ScramSha256, .. } => "SCRAM-SHA-256",
-            Self::Password { mechanism: PasswordMechanism::ScramSha512, .. } => "SCRAM-SHA-512",
+            Self::Password { mechanism, .. } => mechanism.name(),
             Self::Bearer(_) => "OAUTHBEARER",
         }
     }
@@ -223,6 +233,9 @@ impl Exchange {
         match self {
             Self::Last(first) => Ok(first.take()),
             Self::Session(session) => {
+                if heard.is_some_and(|it| !has_whole_attributes(it, Word::Other)) {
+                    return Err("the broker's word has an attribute without a value".to_owned());
+                }
                 let mut said = Vec::new();
                 let state = session.step(heard, &mut said).map_err(|why| why.to_string())?;
                 if state.is_finished() {
@@ -233,4 +246,23 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Which word of SCRAM it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// A client's first, which begins with a flag and a name that may be empty (RFC 5802, 7).
+    ClientFirst,
+    /// Any other.
+    Other,
+}
+
+/// Whether each attribute of a word of SCRAM has its letter and its `=`. The library takes that for
+/// granted and panics otherwise.
+pub(crate) fn has_whole_attributes(word: &[u8], which: Word) -> bool {
+    word.split(|it| *it == b',').enumerate().all(|(index, part)| match (which, index) {
+        (Word::ClientFirst, 0) => true,
+        (Word::ClientFirst, 1) if part.is_empty() => true,
+        _ => part.get(1) == Some(&b'='),
+    })
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fmt::Write;
+use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -80,7 +81,7 @@ async fn one_port_and_a_name_for_each_broker() {
     assert_eq!(value_ids(&kafka.bootstrap(), 6, 30).await, [Some(105); 30]);
     let read = ["--topic", "orders", "--from-beginning", "--max-messages", "30"];
     let read = tool(CONSUMER, &[&read[..], &["--timeout-ms", "30000"]].concat(), b"");
-    assert_eq!(read.iter().filter(|it| **it == b'\n').count(), 30);
+    assert_eq!(read.lines().count(), 30);
     // What the tool lists is what clients are told.
     let brokers = String::from_utf8_lossy(&tool(VERSIONS, &[], b"")).into_owned();
     for node in 1..=3 {
@@ -141,7 +142,9 @@ async fn a_redirected_connection_goes_through_unnoticed() {
     real::redirect(&port(&bootstrap), &port(&proxy.bootstrap), PROXY_USER);
 
     let message = Message::new(None, Some(&framed(5, b"payload")));
-    client::produce(&bootstrap, "orders", Compression::Lz4, &[message.clone()]).await.unwrap();
+    client::produce(&bootstrap, "orders", Compression::Lz4, std::slice::from_ref(&message))
+        .await
+        .unwrap();
     assert_eq!(value_ids(&bootstrap, 1, 1).await, [Some(105)]);
     assert_eq!(proxy.metric("schema_proxy_ids_translated_total"), 1);
     let line = b"\0\0\0\0\x05 one\n";

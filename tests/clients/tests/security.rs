@@ -312,3 +312,83 @@ async fn the_proxy_speaks_tls_and_sasl_to_both_sides() {
         }
     }
 }
+
+/// The proxy asks clients for credentials of its own, shows others to the brokers, and goes on when
+/// those want to see them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_lets_in_users_of_its_own_and_renews_its_session() {
+    if !real::available() {
+        return;
+    }
+    let shop = Workshop::new();
+    let authority = Authority::new();
+    let kafka = secured(&shop, &authority);
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let file = shop.proxy_yaml(kafka.listener("SASL"), &map, "{}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let own = "security: { security_protocol: SASL_PLAINTEXT, sasl_mechanism: SCRAM-SHA-256, \
+               sasl_username: alice, sasl_password: secret }";
+    let users = "sasl: { mechanisms: [PLAIN, SCRAM-SHA-256, SCRAM-SHA-512], \
+                 users: { app: \"app's own\", other: word } }";
+    let text = text
+        .replace("\"] }", &format!("\"], {own} }}"))
+        .replace(" }\ntarget:", &format!(", {users} }}\ntarget:"));
+    std::fs::write(&file, text).unwrap();
+    let proxy = shop.proxy(&file);
+    let properties = |mechanism: &str, user: &str, password: &str| {
+        let module = if mechanism == "PLAIN" { PLAIN } else { SCRAM };
+        format!(
+            "security.protocol=SASL_PLAINTEXT\nsasl.mechanism={mechanism}\nsasl.jaas.config={module} \
+             required username=\"{user}\" password=\"{password}\";\n"
+        )
+    };
+    let producer = "org.apache.kafka.tools.ConsoleProducer";
+    let through = ["--bootstrap-server", proxy.bootstrap.as_str(), "--topic", "orders"];
+    let mechanisms = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+    for mechanism in mechanisms {
+        let config = shop.write("client.properties", &properties(mechanism, "app", "app's own"));
+        let config = ["--command-config", config.to_str().unwrap()];
+        let line = [b"\0\0\0\0\x05", mechanism.as_bytes(), b"\n"].concat();
+        real::tool(producer, &[&through[..], &config].concat(), &line);
+    }
+    let found = client::consume(&kafka.bootstrap(), "orders", 1, 3).await.unwrap();
+    for (message, mechanism) in found.iter().zip(mechanisms) {
+        assert_eq!(message.value.as_deref(), Some(&client::framed(105, mechanism.as_bytes())[..]));
+    }
+
+    // A wrong password, a mechanism that is not there, no credentials at all, other requests first.
+    let versions = "org.apache.kafka.tools.BrokerApiVersionsCommand";
+    let wrong = shop.write("wrong.properties", &properties("SCRAM-SHA-512", "app", "guess"));
+    let wrong = ["--command-config", wrong.to_str().unwrap()];
+    let said = real::tool_says(versions, &[&through[..2], &wrong].concat(), b"");
+    assert!(said.contains("does not know this user with these credentials"), "{said}");
+    let security = Security::default();
+    let address = proxy.bootstrap.parse().unwrap();
+    let mut stranger = Connection::open(&address, &security).await.unwrap();
+    let metadata = kafka_protocol::messages::MetadataRequest::default();
+    assert!(stranger.call(&metadata).await.is_err());
+    let log = proxy.process.output();
+    assert!(log.contains("asked for API 3 before it showed who it is"), "{log}");
+    assert!(log.contains("credentials are not those of a user in listen.sasl"), "{log}");
+    assert!(!log.contains("guess") && !log.contains("app's own"), "{log}");
+
+    // One connection for several of the broker's sessions, which last three seconds.
+    let sasl = Sasl::Password {
+        mechanism: PasswordMechanism::ScramSha256,
+        username: "other".to_owned(),
+        password: "word".to_owned().into(),
+    };
+    let mut connection =
+        Connection::open(&address, &Security::default().with_sasl(sasl)).await.unwrap();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < SESSION * 4 {
+        connection.call(&metadata).await.unwrap();
+        tokio::time::sleep(SESSION / 4).await;
+    }
+    // An idle time in which a session ends.
+    tokio::time::sleep(SESSION + Duration::from_secs(1)).await;
+    connection.call(&metadata).await.unwrap();
+    let open: serde_json::Value = serde_json::from_str(&proxy.get("/connections").1).unwrap();
+    assert_eq!(open[0]["user"], "other", "{open}");
+}
