@@ -144,7 +144,7 @@ async fn a_continuous_backup_follows_until_it_is_stopped() {
         }
         // A cluster that goes away and comes back is waited for.
         if round == 1 {
-            source.restart();
+            source.restart(0);
         }
     }
     let pid = child.id().to_string();

@@ -2,14 +2,14 @@
 //! with Confluent's serializers. Needs Java and Maven; see `testbed::real`.
 
 use std::io::BufRead;
-use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use testbed::real::{self, Apicurio, Kafka};
 use testbed::registry::Options;
 use testbed::workshop::{Workshop, done};
 use testbed::{Broker, EmbeddedRegistry};
+
+mod sources;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
@@ -89,58 +89,6 @@ fn kafkas_own_tools_through_the_proxy() {
     assert!(!log.contains("WARN"), "{log}");
 }
 
-/// Schemas of three types, one with a reference, as a source registry has them.
-async fn source_registry() -> EmbeddedRegistry {
-    let registry = EmbeddedRegistry::start(Options::default()).await.unwrap();
-    let customer =
-        r#"{"type":"record","name":"Customer","fields":[{"name":"name","type":"string"}]}"#;
-    registry.register("customer-value", &json!({ "schema": customer }));
-    let order = json!({ "type": "record", "name": "Order", "fields": [
-        { "name": "note", "type": "string" },
-        { "name": "customer", "type": "Customer" },
-    ]});
-    registry.register(
-        "orders-value",
-        &json!({
-            "schema": order.to_string(),
-            "references": [{ "name": "Customer", "subject": "customer-value", "version": 1 }],
-        }),
-    );
-    let invoice = json!({
-        "$schema": "http://json-schema.org/draft-07/schema#", "title": "Invoice",
-        "type": "object", "properties": { "note": { "type": "string" } },
-    });
-    registry.register(
-        "invoices-value",
-        &json!({ "schemaType": "JSON", "schema": invoice.to_string() }),
-    );
-    registry.register(
-        "shipments-value",
-        &json!({
-            "schemaType": "PROTOBUF",
-            "schema": "syntax = \"proto3\";\n\nmessage Shipment {\n  string note = 1;\n}\n",
-        }),
-    );
-    registry
-}
-
-fn clients_py(arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/testbed/python/clients.py");
-    let output = Command::new(real::python())
-        .args(["-W", "ignore"])
-        .arg(script)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
 /// The whole job: Confluent serializers write with the old registry, everything is backed up and
 /// restored into Apicurio, which gives out ids as it likes; then a producer that still has the old
 /// registry writes through the proxy, and a consumer with the new one decodes all.
@@ -149,7 +97,8 @@ async fn a_migration_into_a_registry_that_can_not_keep_ids() {
     if !real::available() {
         return;
     }
-    let old = source_registry().await;
+    let old = EmbeddedRegistry::start(Options::default()).await.unwrap();
+    sources::fill(&old);
     let (from, to, apicurio) = (Kafka::start(1), Kafka::start(1), Apicurio::start());
     let client = registry::Client::new(&registry::Settings::new(&apicurio.url())).unwrap();
     for number in 0..10 {
@@ -157,7 +106,10 @@ async fn a_migration_into_a_registry_that_can_not_keep_ids() {
         let taken = serde_json::from_value(json!({ "schema": text })).unwrap();
         client.register(&format!("taken-{number}"), &taken).await.unwrap();
     }
-    assert_eq!(clients_py(&["produce", &from.bootstrap(), &old.url(), "before"]).trim(), "300");
+    assert_eq!(
+        sources::clients_py(&["produce", &from.bootstrap(), &old.url(), "before"]).trim(),
+        "300"
+    );
 
     let shop = Workshop::new();
     let described = done("backup", &shop.backup_yaml("one", &from.bootstrap(), &old.url()));
@@ -175,9 +127,12 @@ async fn a_migration_into_a_registry_that_can_not_keep_ids() {
 
     let map = shop.path("store/one/id-map.json");
     let proxy = shop.proxy(&shop.proxy_yaml(&to.bootstrap(), &map, BOTH));
-    assert_eq!(clients_py(&["produce", &proxy.bootstrap, &old.url(), "after"]).trim(), "300");
+    assert_eq!(
+        sources::clients_py(&["produce", &proxy.bootstrap, &old.url(), "after"]).trim(),
+        "300"
+    );
 
-    let read = clients_py(&["consume", &to.bootstrap(), &apicurio.url(), "600"]);
+    let read = sources::clients_py(&["consume", &to.bootstrap(), &apicurio.url(), "600"]);
     let read: Vec<Value> = read.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
     assert_eq!(read.len(), 600);
     for (topic, kind) in [("orders", "AVRO"), ("invoices", "JSON"), ("shipments", "PROTOBUF")] {

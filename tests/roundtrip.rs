@@ -210,7 +210,7 @@ async fn message_sets_of_old_clients() {
     for name in &names {
         create(&from, name, &["--config", "retention.ms=-1"]);
     }
-    source.restart_with(|data| {
+    source.restart_with(0, |data| {
         for name in &names {
             let set = sets.join(format!("{name}.bin"));
             let log = data.join(format!("{name}-0/00000000000000000000.log"));

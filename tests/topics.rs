@@ -213,7 +213,7 @@ async fn a_broker_that_restarts_is_ridden_out() {
     for part in sent.chunks(40) {
         client::produce(&from, "orders", Compression::Gzip, part).await.unwrap();
     }
-    source.restart();
+    source.restart(0);
     let shop = Workshop::new();
     done("backup", &shop.job_yaml("backup", &from, ""));
     let file = shop.job_yaml("restore", &to, "restore: { rate_limit: 40000 }\n");
@@ -221,7 +221,7 @@ async fn a_broker_that_restarts_is_ridden_out() {
     command.args(["restore", "--config", file.to_str().unwrap()]).stdout(Stdio::null());
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
-    target.restart();
+    target.restart(0);
     let output = child.wait_with_output().unwrap();
     let text = stderr(&output);
     assert!(output.status.success(), "{text}");

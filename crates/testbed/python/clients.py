@@ -1,6 +1,7 @@
 """Confluent's own serializers as producer and consumer.
 
 clients.py produce BOOTSTRAP REGISTRY NOTE   writes records of each schema type in each codec
+clients.py headers BOOTSTRAP REGISTRY NOTE   the same with the schemas' GUIDs in headers
 clients.py consume BOOTSTRAP REGISTRY COUNT  reads and decodes COUNT records, one JSON line each
 """
 
@@ -8,9 +9,16 @@ import base64
 import json
 import sys
 import time
+import uuid
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.schema_registry import RegisteredSchema, Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import (
+    RegisteredSchema,
+    Schema,
+    SchemaRegistryClient,
+    header_schema_id_serializer,
+    prefix_schema_id_serializer,
+)
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
@@ -48,9 +56,13 @@ class Registry(SchemaRegistryClient):
         return RegisteredSchema(found.subject, found.version, found.schema_id, found.guid, schema)
 
 
-def produce(bootstrap, registry, note):
+def produce(bootstrap, registry, note, place=prefix_schema_id_serializer):
     client = Registry({"url": registry})
-    latest = {"auto.register.schemas": False, "use.latest.version": True}
+    latest = {
+        "auto.register.schemas": False,
+        "use.latest.version": True,
+        "schema.id.serializer": place,
+    }
     shipment = shipment_class()
 
     def text(subject):
@@ -74,12 +86,14 @@ def produce(bootstrap, registry, note):
     for codec in CODECS:
         producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec})
         for topic, (serialize, value) in values.items():
-            context = SerializationContext(topic, MessageField.VALUE)
             for index in range(EACH):
+                headers = []
+                context = SerializationContext(topic, MessageField.VALUE, headers)
                 producer.produce(
                     topic,
                     key=f"{topic} {codec} {index}",
                     value=serialize(value(note), context),
+                    headers=headers,
                     on_delivery=lambda error, _: failures.append(str(error)) if error else None,
                 )
         if producer.flush(60) or failures:
@@ -106,9 +120,14 @@ def consume(bootstrap, registry, count):
             continue
         left -= 1
         topic = message.topic()
-        schema_id = int.from_bytes(message.value()[1:5], "big")
-        schema = client.get_schema(schema_id)
-        context = SerializationContext(topic, MessageField.VALUE)
+        headers = message.headers() or []
+        if headers:
+            schema_id = str(uuid.UUID(bytes=headers[0][1][1:17]))
+            schema = client.get_schema_by_guid(schema_id)
+        else:
+            schema_id = int.from_bytes(message.value()[1:5], "big")
+            schema = client.get_schema(schema_id)
+        context = SerializationContext(topic, MessageField.VALUE, headers)
         value = deserializers[topic](message.value(), context)
         note = value.note if topic == "shipments" else value["note"]
         line = {"topic": topic, "key": message.key().decode(), "id": schema_id}
@@ -120,5 +139,7 @@ if __name__ == "__main__":
     command, bootstrap, registry, last = sys.argv[1:]
     if command == "produce":
         produce(bootstrap, registry, last)
+    elif command == "headers":
+        produce(bootstrap, registry, last, header_schema_id_serializer)
     else:
         consume(bootstrap, registry, int(last))

@@ -12,6 +12,9 @@ mod python;
 
 pub use apicurio::Apicurio;
 pub use fetch::{available, java, kafka_libraries};
-pub use kafka::{Extras, Kafka, java_program, tool, tool_says, tool_with_hosts};
+pub use kafka::{
+    Extras, Kafka, java_program, start_java_program, start_mirror_maker, tool, tool_says,
+    tool_with_hosts,
+};
 pub use netns::{in_own_network, redirect};
 pub use python::python;

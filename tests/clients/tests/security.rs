@@ -66,6 +66,7 @@ fn secured(shop: &Workshop, authority: &Authority) -> Kafka {
             ],
             settings,
             scram: scram.map(|it| format!("{it}=[name=alice,password=secret]")).to_vec(),
+            old: false,
         },
     )
 }

@@ -66,10 +66,25 @@ fn maven() -> Command {
 
 const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1";
 
-/// The folder with Kafka's jars.
+/// The folder with Kafka's jars and those of its tools.
 pub fn kafka_libraries() -> PathBuf {
-    once("kafka-4.3.1", |folder| {
-        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/pom.xml");
+    jars("kafka-4.3.1", "pom.xml")
+}
+
+/// The folder with the jars of an older broker.
+pub(super) fn old_kafka_libraries() -> PathBuf {
+    jars("kafka-3.9.1", "old-broker.xml")
+}
+
+/// The folder with the jars of MirrorMaker.
+pub(super) fn mirror_maker_libraries() -> PathBuf {
+    jars("mirror-maker-4.3.1", "mirror-maker.xml")
+}
+
+/// What a file of `crates/testbed/java` depends on.
+fn jars(name: &str, pom: &str) -> PathBuf {
+    once(name, |folder| {
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("java").join(pom);
         let output = format!("-DoutputDirectory={}", folder.display());
         run(maven().arg("--file").arg(pom).arg(format!("{PLUGIN}:copy-dependencies")).arg(output));
     })

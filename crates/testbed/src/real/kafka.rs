@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::fetch::{java, kafka_libraries, run};
+use super::fetch::{java, kafka_libraries, mirror_maker_libraries, old_kafka_libraries, run};
 use crate::{Broker, Process, free_port};
 
 /// A real Kafka cluster (KRaft) on free loopback ports.
@@ -19,6 +19,7 @@ pub struct Kafka {
     /// Further listeners of a single node, by name.
     listeners: BTreeMap<String, String>,
     nodes: Vec<Process>,
+    libraries: PathBuf,
     folder: TempDir,
 }
 
@@ -36,6 +37,8 @@ pub struct Extras {
     pub settings: Vec<(String, String)>,
     /// `SCRAM-SHA-256=[name=alice,password=secret]`
     pub scram: Vec<String>,
+    /// Whether it is Kafka 3.9, the last release before 4.
+    pub old: bool,
 }
 
 impl Kafka {
@@ -62,7 +65,7 @@ impl Kafka {
 
     /// `None` where a node does not come to listen.
     fn try_start(count: usize, extras: &Extras) -> Option<Self> {
-        let libraries = kafka_libraries();
+        let libraries = if extras.old { old_kafka_libraries() } else { kafka_libraries() };
         let folder = TempDir::new().expect("there is a temporary folder");
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
         let voters: Vec<String> = (1..)
@@ -99,7 +102,7 @@ impl Kafka {
                 format.args(["--add-scram", user]);
             }
             run(&mut format);
-            nodes.push(start_node(&home));
+            nodes.push(start_node(&home, &libraries));
         }
         for (node, (port, _)) in nodes.iter_mut().zip(&ports) {
             if !listens(node, *port) {
@@ -108,7 +111,7 @@ impl Kafka {
         }
         let addresses: Vec<String> =
             ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        Some(Self { bootstrap: addresses.join(","), listeners, nodes, folder })
+        Some(Self { bootstrap: addresses.join(","), listeners, nodes, libraries, folder })
     }
 
     /// Where clients bootstrap on a listener of its [`Extras`].
@@ -116,13 +119,13 @@ impl Kafka {
         &self.listeners[name]
     }
 
-    /// Stops the only node as an operator does, and starts it again on the same port.
+    /// Stops a node as an operator does, and starts it again on the same port; 0 is the first one.
     ///
     /// # Panics
     ///
     /// With its log, where it does not end or come up.
-    pub fn restart(&mut self) {
-        self.restart_with(|_| {});
+    pub fn restart(&mut self, index: usize) {
+        self.restart_with(index, |_| {});
     }
 
     /// The same, with its data changed while it is down: `change` gets the folder of its logs.
@@ -130,14 +133,15 @@ impl Kafka {
     /// # Panics
     ///
     /// As [`Self::restart`].
-    pub fn restart_with(&mut self, change: impl FnOnce(&Path)) {
-        let node = self.nodes.remove(0);
-        node.terminate();
-        change(&self.folder.path().join("1/data"));
-        self.nodes.push(start_node(&self.folder.path().join("1")));
-        let port = self.bootstrap.rsplit(':').next().and_then(|it| it.parse().ok());
+    pub fn restart_with(&mut self, index: usize, change: impl FnOnce(&Path)) {
+        self.nodes.remove(index).terminate();
+        let home = self.folder.path().join((index + 1).to_string());
+        change(&home.join("data"));
+        self.nodes.insert(index, start_node(&home, &self.libraries));
+        let address = self.bootstrap.split(',').nth(index);
+        let port = address.and_then(|it| it.rsplit(':').next()?.parse().ok());
         let port = port.expect("it was made from a port");
-        assert!(listens(&mut self.nodes[0], port), "Kafka did not start again");
+        assert!(listens(&mut self.nodes[index], port), "Kafka did not start again");
     }
 
     /// Stops one node as an operator does; the others go on.
@@ -156,9 +160,9 @@ impl Kafka {
     }
 }
 
-fn start_node(home: &Path) -> Process {
+fn start_node(home: &Path, libraries: &Path) -> Process {
     let mut command = java();
-    command.arg("-cp").arg(kafka_libraries().join("*")).arg("kafka.Kafka");
+    command.arg("-cp").arg(libraries.join("*")).arg("kafka.Kafka");
     command.arg(home.join("server.properties"));
     Process::start(&mut command, &home.join("log")).expect("java starts")
 }
@@ -223,6 +227,33 @@ fn settings(
     path
 }
 
+/// Starts a program of `crates/testbed/java` with Kafka's libraries, with its output in `log`.
+///
+/// # Panics
+///
+/// Where Java does not start.
+pub fn start_java_program(name: &str, arguments: &[&str], log: &Path) -> Process {
+    let mut command = java();
+    command.arg("-cp").arg(kafka_libraries().join("*")).arg(source_of(name)).args(arguments);
+    Process::start(&mut command, log).expect("java starts")
+}
+
+/// Starts MirrorMaker with a settings file, with its output in `log`.
+///
+/// # Panics
+///
+/// Where Java does not start.
+pub fn start_mirror_maker(settings: &Path, log: &Path) -> Process {
+    let mut command = java();
+    command.arg("-cp").arg(mirror_maker_libraries().join("*"));
+    command.arg("org.apache.kafka.connect.mirror.MirrorMaker").arg(settings);
+    Process::start(&mut command, log).expect("java starts")
+}
+
+fn source_of(name: &str) -> String {
+    format!("{}/java/{name}.java", env!("CARGO_MANIFEST_DIR"))
+}
+
 /// Runs one of Kafka's own tools by its class, with `input` on its standard input.
 ///
 /// # Panics
@@ -259,8 +290,7 @@ pub fn tool_with_hosts(hosts: &Path, class: &str, arguments: &[&str], input: &[u
 ///
 /// With its output, where it fails.
 pub fn java_program(name: &str, arguments: &[&str]) -> String {
-    let source = format!("{}/java/{name}.java", env!("CARGO_MANIFEST_DIR"));
-    String::from_utf8_lossy(&tool(&source, arguments, b"")).into_owned()
+    String::from_utf8_lossy(&tool(&source_of(name), arguments, b"")).into_owned()
 }
 
 /// The same as [`tool`], whether it fails or not; gives all that it printed.

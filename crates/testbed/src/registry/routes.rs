@@ -56,6 +56,7 @@ pub(super) fn answer(call: &Call, state: &mut State) -> Answer {
         }
         ("GET", ["schemas", "types"]) => (200, json!(["JSON", "PROTOBUF", "AVRO"])),
         ("GET", ["schemas", "ids", id]) => schema_by_id(call, state, id),
+        ("GET", ["schemas", "guids", guid]) if state.guids => schema_by_guid(state, guid),
         ("GET", ["schemas", "ids", id, "versions"]) => versions_of_id(call, state, id),
         ("POST", ["compatibility", "subjects", name, "versions", version]) => {
             compatible(call, state, name, version)
@@ -207,6 +208,18 @@ fn schema_by_id(call: &Call, state: &mut State, id: &str) -> Answer {
     match found {
         Some(schema) => (200, schema_json(schema)),
         None => refuse(40403, format!("Schema {id} not found")),
+    }
+}
+
+fn schema_by_guid(state: &State, guid: &str) -> Answer {
+    let all = state.contexts.values().flat_map(|it| &it.schemas);
+    match all.into_iter().find(|(_, schema)| schema.guid() == guid) {
+        Some((id, schema)) => {
+            let mut json = schema_json(schema);
+            (json["id"], json["guid"]) = (json!(id), json!(guid));
+            (200, json)
+        }
+        None => refuse(40403, format!("Schema {guid} not found")),
     }
 }
 
