@@ -422,6 +422,67 @@ async fn unknown_ids_are_resolved() {
     assert_eq!(proxy.metric("schema_proxy_ids_unresolved_total"), 2);
 }
 
+/// One proxy's map is another's, over HTTP; a rule says whose ids are in its topics; and connections on
+/// which nothing happens are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_over_http_contexts_and_idle_connections() {
+    let kafka = Embedded::start(1).await.unwrap();
+    for topic in ["orders", "eu-orders"] {
+        client::create_topic(&kafka.bootstrap(), topic, 1).await.unwrap();
+    }
+    let shop = Workshop::new();
+    let map = r#"{"mapping": {"5": 105}, "contexts": {".eu": {"5": 205}}}"#;
+    let map = shop.write("map.json", map);
+    let first = shop.proxy_yaml(&kafka.bootstrap(), &map, "{}");
+    let text = std::fs::read_to_string(&first).unwrap();
+    std::fs::write(&first, text.replace("0.1:0\" }", "0.1:0\", token: s3cret }")).unwrap();
+    let mut first = shop.proxy(&first);
+
+    let rewrite = "{ rules: [ { topics: [\"eu-*\"], context: .eu, unmapped: reject } ] }";
+    let second = shop.proxy_yaml(&kafka.bootstrap(), &map, rewrite);
+    let address = format!("http://{}/id-map", first.admin);
+    let text = std::fs::read_to_string(&second).unwrap();
+    let from = |authorization: &str| {
+        let place = format!("file: \"{address}\", reload_every: 100ms, {authorization}");
+        let text = text.replace(&format!("file: {}", map.display()), &place);
+        std::fs::write(&second, text + "limits: { idle_timeout_secs: 1 }\n").unwrap();
+    };
+    from("authorization: \"Bearer guess\"");
+    let mut refused = shop.start_proxy(&second);
+    refused.wait_for_text("HTTP 401", 1);
+    assert!(!refused.output().contains("guess"), "{}", refused.output());
+    from("authorization: \"Bearer s3cret\"");
+    let mut proxy = shop.proxy(&second);
+    let write = async |topic: &str, id: u32| {
+        let message = Message::new(None, Some(&framed(id, b"payload")));
+        client::produce(&proxy.bootstrap, topic, Compression::None, &[message]).await
+    };
+    write("orders", 5).await.unwrap();
+    write("eu-orders", 5).await.unwrap();
+    write("orders", 6).await.unwrap();
+    write("eu-orders", 6).await.unwrap_err();
+    for (topic, wanted) in [("orders", &[105, 6][..]), ("eu-orders", &[205])] {
+        let found = client::consume(&kafka.bootstrap(), topic, 1, wanted.len()).await.unwrap();
+        let ids = found.iter().map(|it| id_of(it.value.as_deref().unwrap()).unwrap());
+        assert_eq!(ids.collect::<Vec<_>>(), wanted, "{topic}");
+    }
+    assert_eq!(proxy.metric("schema_proxy_id_map_ids"), 2);
+
+    // A change there is one here; while the other is away, the map stays.
+    shop.write("map.json", r#"{"mapping": {"5": 1}, "contexts": {".eu": {"6": 206}}}"#);
+    assert_eq!(first.get_with("/metrics", "Authorization: Bearer s3cret\r\n").0, 200);
+    first.process.wait_for_text("was loaded again", 1);
+    proxy.process.wait_for_text("was loaded again", 1);
+    drop(first);
+    proxy.process.wait_for_text("the id map stays the old one", 1);
+    assert_eq!(proxy.get("/readyz").0, 200);
+    let stream = TcpStream::connect(&proxy.bootstrap).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    assert_eq!((&stream).read(&mut [0; 1]).unwrap(), 0, "it is closed");
+    let (_, metrics) = proxy.get("/metrics");
+    assert!(metrics.contains("failures_total{reason=\"idle\"}"), "{metrics}");
+}
+
 /// What a scrape has is in the documentation, with its type.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_documented() {

@@ -218,7 +218,19 @@ async fn message_sets_of_old_clients() {
         }
         let _ = std::fs::remove_file(data.join(".kafka_cleanshutdown"));
     });
+    // Read through a proxy they have the other registry's ids.
     let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 66}"#);
+    let proxy = shop.proxy(&shop.proxy_yaml(&from, &map, "{ fetch: forward }"));
+    let consumer = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+    let all = ["--include", "[01]-.*", "--from-beginning", "--max-messages", "40"];
+    let through = ["--bootstrap-server", &proxy.bootstrap, "--timeout-ms", "30000"];
+    let read = real::tool(consumer, &[&all[..], &through].concat(), b"");
+    let of = |value: &[u8]| read.split(|it| *it == b'\n').filter(|it| *it == value).count();
+    assert_eq!((of(b"\0\0\0\0\x42first"), of(b"no key")), (8, 8));
+    assert_eq!(proxy.metric("schema_proxy_batches_undecodable_total"), 0);
+    drop(proxy);
+
     let described = done("backup", &shop.job_yaml("backup", &from, ""));
     for topic in described["topics"].as_array().unwrap() {
         assert_eq!(topic["records"], 5, "{topic}");

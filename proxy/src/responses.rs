@@ -133,8 +133,12 @@ async fn translate_fetch(
     Ok(rewriter.rewrite(response, &fields, flexible).await?.rebuilt)
 }
 
-/// Says why we kept partitions back, in the broker's error message for them (KIP-467). Before
-/// version 8 there is none, and the client has the error code alone.
+/// INVALID_RECORD
+const INVALID_RECORD: i16 = 87;
+
+/// Says that we kept partitions back, and why, in the broker's error message for them (KIP-467). Before
+/// version 8 there is none, and the client has the error code alone. Kafka gives that code itself to a
+/// partition without a batch; other brokers may not.
 fn tell(
     sized: &[u8],
     of: RequestStart,
@@ -149,13 +153,16 @@ fn tell(
     message.walk(response, body, of.api_version, &mut |met| match met {
         Met { role: Role::Topic | Role::TopicId, value: Value::Bytes(at), .. } => topic = at,
         Met { role: Role::Partition, value: Value::Int(number), .. } => partition = number as i32,
-        Met { role: Role::ErrorMessage, field, .. } => {
+        Met { role: role @ (Role::ErrorCode | Role::ErrorMessage), field, .. } => {
             let ours = rejected
                 .iter()
                 .find(|it| it.partition == partition && it.topic == response[topic.clone()]);
             edits.extend(ours.map(|it| Edit {
                 range: 4 + field.start..4 + field.end,
-                bytes: frame::text_field(&it.message, flexible),
+                bytes: match role {
+                    Role::ErrorCode => INVALID_RECORD.to_be_bytes().to_vec(),
+                    _ => frame::text_field(&it.message, flexible),
+                },
             }));
         }
         _ => {}
