@@ -184,6 +184,43 @@ fn produce_response(version: i16, host: &str, port: u16) -> Vec<u8> {
     it.tags(if version >= 10 { &tags } else { &tags[1..] }).out
 }
 
+fn fetch_request(version: i16) -> Vec<u8> {
+    let mut it = Writer::new(Some(1), version, 12);
+    if version < 15 {
+        it.i32(-1);
+    }
+    it.i32(500).i32(1).i32(1 << 20).raw(&[1]);
+    if version >= 7 {
+        it.i32(4711).i32(2);
+    }
+    it.count(2);
+    for topic in TOPICS {
+        it.topic(topic).count(2);
+        for partition in 0..2 {
+            it.i32(partition);
+            if version >= 9 {
+                it.i32(5);
+            }
+            it.i64(100);
+            if version >= 12 {
+                it.i32(4);
+            }
+            if version >= 5 {
+                it.i64(3);
+            }
+            it.i32(1 << 20).end(&[(STRANGE, b"?".to_vec())]);
+        }
+        it.end(&[]);
+    }
+    if version >= 7 {
+        it.count(1).topic(TOPICS[0]).count(1).i32(9).end(&[]);
+    }
+    if version >= 11 {
+        it.text(Some("rack"));
+    }
+    it.tags(&[(STRANGE, vec![1; 200])]).out
+}
+
 fn fetch_response(version: i16, target: bool, host: &str, port: u16) -> Vec<u8> {
     let mut it = Writer::new(None, version, 12);
     it.i32(250);
@@ -301,15 +338,61 @@ fn nothing_changes_but_ids_and_addresses() {
         assert!(told == wanted, "Produce {version}, what was answered");
     }
     assert_ne!(produce_request(3, false), produce_request(3, true));
-    // A Fetch request passes as it is, whatever is in it.
     for version in 4..=18 {
-        let mut asked = Writer::new(Some(1), version, 12);
-        asked.raw(b"any bytes, they are the broker's to judge");
-        let (arrived, told) = exchange(&asked.out, &fetch_response(version, false, far, port));
-        assert_eq!(arrived, asked.out, "Fetch {version}, what arrived");
+        let asked = fetch_request(version);
+        let (arrived, told) = exchange(&asked, &fetch_response(version, false, far, port));
+        assert_eq!(arrived, asked, "Fetch {version}, what arrived");
         let wanted = fetch_response(version, true, "127.0.0.1", here);
         assert!(told == wanted, "Fetch {version}, what was answered");
     }
     let log = process.output();
     assert!(!log.contains("malformed") && !log.contains("passes as it is: "), "{log}");
+}
+
+/// A client may have its metadata from another proxy, so that this one has not seen what a topic is
+/// called: the broker is asked, in between and unseen.
+#[test]
+fn a_topic_id_that_was_not_told_here_is_asked_for() {
+    let (address, answers, received) = broker();
+    let shop = Workshop::new();
+    let map = shop.write("map.json", &format!(r#"{{"5": {}, "700": 9}}"#, 0x0a0b_0c0d));
+    for fetch in [false, true] {
+        let rewrite = "{ produce: true, fetch: forward, exclude: [] }";
+        let mut process = shop.start_proxy(&shop.proxy_yaml(&address, &map, rewrite));
+        let mut client = TcpStream::connect(Workshop::bootstrap_of(&mut process)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let next = || received.recv_timeout(Duration::from_secs(10)).unwrap();
+        let mut heartbeat = Writer::new(Some(12), 0, 4);
+        heartbeat.raw(b"whatever");
+        // The scripted broker knows the test's connection by its first frame.
+        send(&mut client, &heartbeat.out);
+        assert_eq!(next(), heartbeat.out);
+        let request = if fetch { fetch_request(18) } else { produce_request(13, false) };
+        send(&mut client, &request);
+        answers.send([&ID.to_be_bytes()[..], &[0, 0]].concat()).unwrap();
+        let question = next();
+        assert_eq!(question[..4], [0, 3, 0, 12], "Metadata 12");
+        for topic in TOPICS {
+            assert!(question.windows(16).any(|it| it == topic_id(topic)), "{question:?}");
+        }
+        answers.send(metadata_response("127.0.0.1", 9)).unwrap();
+        if fetch {
+            assert_eq!(next(), request);
+            answers.send(fetch_response(18, false, "", 0)).unwrap();
+        } else {
+            assert!(next() == produce_request(13, true));
+            answers.send(produce_response(13, "", 0)).unwrap();
+        }
+        // The client sees the answers to what it asked, in their order.
+        assert_eq!(receive(&mut client).unwrap().len(), 6);
+        let answer = receive(&mut client).unwrap();
+        assert!(
+            answer
+                == if fetch {
+                    fetch_response(18, true, "", 0)
+                } else {
+                    produce_response(13, "", 0)
+                }
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use kafka::{Address, Cluster};
+use kafka::{Address, Cluster, Connection, Security};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -90,12 +90,30 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 }
 
 async fn find(shared: &Arc<Shared>) -> Result<(), String> {
-    let cluster = Cluster::new(shared.settings.target.clone(), shared.settings.security.clone());
-    let metadata = cluster.metadata(Some(&[])).await.map_err(|why| why.to_string())?;
+    let (target, security) = (&shared.settings.target, &shared.settings.security);
+    let cluster = Cluster::new(target.clone(), security.clone());
+    let metadata = match cluster.metadata(Some(&[])).await {
+        Ok(metadata) => metadata,
+        // Brokers that want credentials tell strangers their versions and nothing else. Clients show
+        // theirs, and the brokers become known by what they ask.
+        Err(_) if security.sasl().is_none() && greets_strangers(target, security).await => {
+            return Ok(());
+        }
+        Err(why) => return Err(why.to_string()),
+    };
     for (node, address) in metadata.brokers {
         local(shared, node, &address);
     }
     Ok(())
+}
+
+async fn greets_strangers(target: &[Address], security: &Security) -> bool {
+    for address in target {
+        if Connection::open(address, security).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Where a broker is that a client names; one that is not known yet is looked for.

@@ -24,6 +24,7 @@ mod responses;
 mod room;
 mod rules;
 mod tls;
+mod topics;
 mod unmapped;
 mod versions;
 
@@ -53,9 +54,9 @@ use redirected::OwnPorts;
 pub use resolver::Registries;
 use resolver::Resolver;
 use room::Room;
-use rules::TopicNames;
 pub use rules::{Rules, Treatment, Unmapped as OnUnmapped};
 pub use tls::Certificates;
+use topics::TopicNames;
 use unmapped::Unmapped;
 
 /// What the proxy does.

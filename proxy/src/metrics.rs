@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) translated: IntCounter,
     pub(crate) unmapped: IntCounter,
     pub(crate) undecodable: IntCounter,
+    /// By kind; see `wire::Error::kind`.
+    pub(crate) decode_errors: IntCounterVec,
     pub(crate) rejected: IntCounter,
     pub(crate) resolved: IntCounter,
     pub(crate) unresolved: IntCounter,
@@ -135,6 +137,12 @@ impl Metrics {
             undecodable: counter(
                 "schema_proxy_batches_undecodable_total",
                 "Record batches that could not be read and passed as they were.",
+            )?,
+            decode_errors: family(
+                "schema_proxy_decode_errors_total",
+                "Partitions of requests and responses with a record batch that could not be read, by the \
+                 kind of the first error.",
+                "kind",
             )?,
             rejected: counter(
                 "schema_proxy_batches_rejected_total",

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use kafka::Session;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use wire::frame::{self, Edit, REQUEST_START, RequestStart};
-use wire::message::{Met, Role, Value};
-use wire::shapes::PRODUCE_REQUEST;
+use wire::message::{Message, Met, Role, Value};
+use wire::shapes::{FETCH_REQUEST, PRODUCE_REQUEST, SHARE_FETCH_REQUEST};
 use wire::translate::{Id, Parts};
 use wire::{Tally, Translator};
 
@@ -19,10 +19,14 @@ use crate::connection::{End, Stop};
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, write};
 use crate::rules::{Known, Treatments};
-use crate::{Fetch, Shared, apis, login, old_produce, versions};
+use crate::{Fetch, Shared, apis, login, old_produce, topics, versions};
 
 /// Frames up to this size are gathered and written at once; larger ones pass as they come.
 const SMALL_FRAME: usize = 64 * 1024;
+
+/// First versions that name topics by ids.
+const TOPIC_IDS_IN_PRODUCE: i16 = 13;
+const TOPIC_IDS_IN_FETCH: i16 = 13;
 
 /// The way to the broker.
 pub(crate) struct Broker<'a, W> {
@@ -32,21 +36,47 @@ pub(crate) struct Broker<'a, W> {
 }
 
 impl<W: AsyncWrite + Unpin> Broker<'_, W> {
-    /// Shows our credentials again where the session is about to end (KIP-368). A broker takes requests
+    /// Asks the broker something of our own, between two requests of the client. A broker takes requests
     /// one by one, so those before this one may still be on their way.
+    async fn ask(&mut self, frame: &[u8], pending: &Pending) -> Result<Bytes, End> {
+        let (teller, told) = oneshot::channel();
+        pending.push(Due::Own(teller));
+        write(self.write, frame).await.map_err(End::Broker)?;
+        told.await.map_err(|_| End::Broker(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Shows our credentials again where the session is about to end (KIP-368).
     async fn renew(&mut self, pending: &Pending) -> Result<(), End> {
-        /// Its answer is told from others by its place in the order.
+        /// An answer is told from others by its place in the order.
         const ID: i32 = 0;
-        let Some(session) = self.session.as_mut().filter(|it| it.is_due()) else { return Ok(()) };
+        let Some(mut session) = self.session.take_if(|it| it.is_due()) else { return Ok(()) };
         let mut said = Some(session.begin(ID)?);
         while let Some(frame) = said {
-            let (teller, told) = oneshot::channel();
-            pending.push(Due::Own(teller));
-            write(self.write, &frame).await.map_err(End::Broker)?;
-            let closed = |_| End::Broker(io::ErrorKind::UnexpectedEof.into());
-            said = session.answer(&told.await.map_err(closed)?, ID).await?;
+            let answer = self.ask(&frame, pending).await?;
+            said = session.answer(&answer, ID).await?;
         }
+        self.session = Some(session);
         Ok(())
+    }
+
+    /// Learns the names of topics that a request names by ids: rules go by names, and the client may
+    /// have its metadata from another proxy. It is asked with the client's own rights.
+    async fn learn_topics(
+        &mut self,
+        request: &[u8],
+        start: RequestStart,
+        message: &Message,
+        pending: &Pending,
+        shared: &Shared,
+    ) -> Result<(), End> {
+        let unknown = shared.topics.unknown(request, start, message).map_err(End::Request)?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let (of, question) = topics::question(&unknown);
+        let answer = self.ask(&question, pending).await?;
+        let malformed = |why: wire::Error| End::Response { of, why: why.to_string() };
+        shared.topics.learn(&answer, of).map_err(malformed)
     }
 }
 
@@ -72,11 +102,10 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         shared.metrics.frames.with_label_values(&["client"]).inc();
         shared.metrics.bytes.with_label_values(&["client"]).inc_by(4 + head.size as u64);
         broker.renew(pending).await?;
-        let to = &mut *broker.write;
 
         if tokens.expects_one(from.front()) {
             pending.push(Due::Token);
-            from.pass(head, to).await.map_err(End::Broker)?;
+            from.pass(head, broker.write).await.map_err(End::Broker)?;
             continue;
         }
         let start = RequestStart::parse(from.front()).map_err(End::Request)?;
@@ -91,6 +120,10 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             apis::PRODUCE => {
                 let _room = shared.room.take(head.size).await;
                 let mut request = from.whole(head).await.map_err(End::Client)?;
+                if shared.settings.rewrite.produce && start.api_version >= TOPIC_IDS_IN_PRODUCE {
+                    let message = &PRODUCE_REQUEST;
+                    broker.learn_topics(&request[4..], start, message, pending, shared).await?;
+                }
                 let whole = Instant::now();
                 let produced = produce(&mut request, start, &mut rewriter, shared).await?;
                 let added = &shared.metrics.added_to_requests;
@@ -101,7 +134,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                     rejected => pending.push(Due::Rejected(start, rejected)),
                 }
                 let bytes = produced.rebuilt.as_deref().unwrap_or(&request);
-                write(to, bytes).await.map_err(End::Broker)?;
+                write(broker.write, bytes).await.map_err(End::Broker)?;
             }
             // The client is in, or needs no credentials because ours are shown.
             apis::SASL_HANDSHAKE if knows_the_client(shared) => {
@@ -117,12 +150,26 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 if apis::response(start.api_key).is_some_and(|it| !it.knows(start.api_version)) {
                     return Err(End::NotOffered(start));
                 }
-                pending.push(Due::Answer(start));
-                if head.size <= SMALL_FRAME {
+                let named_by_id = match start.api_key {
+                    _ if shared.settings.rewrite.fetch == Fetch::Off => None,
+                    apis::FETCH if start.api_version >= TOPIC_IDS_IN_FETCH => Some(&FETCH_REQUEST),
+                    apis::SHARE_FETCH => Some(&SHARE_FETCH_REQUEST),
+                    _ => None,
+                };
+                if head.size <= SMALL_FRAME || named_by_id.is_some() {
+                    let _room = match head.size {
+                        ..=SMALL_FRAME => None,
+                        size => shared.room.take(size).await,
+                    };
                     let request = from.whole(head).await.map_err(End::Client)?;
-                    write(to, &request).await.map_err(End::Broker)?;
+                    if let Some(message) = named_by_id {
+                        broker.learn_topics(&request[4..], start, message, pending, shared).await?;
+                    }
+                    pending.push(Due::Answer(start));
+                    write(broker.write, &request).await.map_err(End::Broker)?;
                 } else {
-                    from.pass(head, to).await.map_err(End::Broker)?;
+                    pending.push(Due::Answer(start));
+                    from.pass(head, broker.write).await.map_err(End::Broker)?;
                 }
             }
         }
@@ -344,6 +391,7 @@ fn count(tally: &Tally, shared: &Shared) {
         tracing::warn!("schema id {id} in a {part:?} is not in the id map and passes as it is");
     }
     if let Some(why) = &tally.first_error {
+        metrics.decode_errors.with_label_values(&[why.kind()]).inc();
         tracing::warn!("a record batch passes as it is: {why}");
     }
 }

@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use app::Selection;
-use dashmap::DashMap;
-use wire::frame::{self, RequestStart};
-use wire::message::{Met, Role, Value};
-use wire::shapes::METADATA_RESPONSE;
+use wire::message::Role;
 use wire::translate::Parts;
 
 use crate::connection::End;
 use crate::metrics::{Metrics, TopicCounters};
+use crate::topics::TopicNames;
 
 /// The rules, the first one that names a topic counts.
 #[derive(Debug)]
@@ -72,36 +70,6 @@ impl Rules {
     }
 }
 
-/// Names of topics by their ids (KIP-516), as Metadata responses told them.
-#[derive(Debug, Default)]
-pub(crate) struct TopicNames {
-    by_id: DashMap<[u8; 16], Arc<str>>,
-}
-
-impl TopicNames {
-    /// Reads a Metadata response; its bytes have been walked once, so it is well-formed.
-    pub(crate) fn learn(&self, response: &[u8], of: RequestStart) -> Result<(), wire::Error> {
-        let flexible = METADATA_RESPONSE.is_flexible(of.api_version);
-        let body = frame::response_body(response, flexible)?;
-        let mut name = None;
-        METADATA_RESPONSE.walk(response, body, of.api_version, &mut |met| match met {
-            Met { role: Role::Topic, value, .. } => {
-                name = match value {
-                    Value::Bytes(range) => std::str::from_utf8(&response[range]).ok(),
-                    _ => None,
-                };
-            }
-            Met { role: Role::TopicId, value: Value::Bytes(range), .. } => {
-                if let (Some(name), Ok(id)) = (name, response[range].try_into()) {
-                    // A topic that is made anew has another id; the old one leads nowhere.
-                    self.by_id.insert(id, name.into());
-                }
-            }
-            _ => {}
-        })
-    }
-}
-
 /// Topics that a connection remembers: its client decides what it names.
 const MOST: usize = 10_000;
 
@@ -134,9 +102,8 @@ impl<'a> Treatments<'a> {
             return Ok(known.clone());
         }
         let name: Arc<str> = if role == Role::TopicId {
-            let known = topic.try_into().ok().and_then(|id: [u8; 16]| self.names.by_id.get(&id));
-            // The client asks for metadata again when it connects anew.
-            Arc::clone(&*known.ok_or(End::UnknownTopic)?)
+            // The broker was asked for it; the client asks again when it connects anew.
+            self.names.of(topic).ok_or(End::UnknownTopic)?
         } else {
             String::from_utf8_lossy(topic).into()
         };

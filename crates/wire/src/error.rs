@@ -73,5 +73,23 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// One of few words, for a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Truncated { .. }
+            | Self::Varint(_)
+            | Self::OutOfRange { .. }
+            | Self::TrailingBytes { .. }
+            | Self::Version { .. } => "malformed",
+            Self::Magic(_) => "magic",
+            Self::BatchCrc | Self::MessageCrc { .. } => "crc",
+            Self::Codec(_) => "codec",
+            Self::Decompress { .. } => "decompress",
+            Self::Bomb { .. } => "too_large",
+        }
+    }
+}
+
 /// The result of reading bytes from a peer.
 pub type Result<T> = std::result::Result<T, Error>;

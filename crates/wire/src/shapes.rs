@@ -63,6 +63,70 @@ pub static PRODUCE_RESPONSE: Message = Message {
     tagged: &[Tagged { tag: 0, since: 10, kind: Array(NODE_ENDPOINTS) }],
 };
 
+/// Fetch (1) request.
+pub static FETCH_REQUEST: Message = Message {
+    name: "FetchRequest",
+    versions: (4, 18),
+    flexible_from: 12,
+    fields: &[
+        other(Int(4)).until(14),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(1)),
+        other(Int(4)).since(7),
+        other(Int(4)).since(7),
+        other(Array(&[
+            field(Role::Topic, Text).until(12),
+            field(Role::TopicId, Uuid).since(13),
+            other(Array(&[
+                other(Int(4)),
+                other(Int(4)).since(9),
+                other(Int(8)),
+                other(Int(4)).since(12),
+                other(Int(8)).since(5),
+                other(Int(4)),
+            ])),
+        ])),
+        other(Array(&[
+            field(Role::Topic, Text).until(12),
+            field(Role::TopicId, Uuid).since(13),
+            other(Ints(4)),
+        ]))
+        .since(7),
+        other(Text).since(11),
+    ],
+    tagged: &[],
+};
+
+/// ShareFetch (78) request (KIP-932).
+pub static SHARE_FETCH_REQUEST: Message = Message {
+    name: "ShareFetchRequest",
+    versions: (1, 2),
+    flexible_from: 0,
+    fields: &[
+        other(Text),
+        other(Text),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(4)),
+        other(Int(1)).since(2),
+        other(Int(1)).since(2),
+        other(Array(&[
+            field(Role::TopicId, Uuid),
+            other(Array(&[
+                other(Int(4)),
+                other(Array(&[other(Int(8)), other(Int(8)), other(Ints(1))])),
+            ])),
+        ])),
+        other(Array(&[field(Role::TopicId, Uuid), other(Ints(4))])),
+    ],
+    tagged: &[],
+};
+
 /// Fetch (1) response.
 pub static FETCH_RESPONSE: Message = Message {
     name: "FetchResponse",
@@ -417,6 +481,8 @@ pub static OFFSET_DELETE_RESPONSE: Message = Message {
 pub static ALL: &[&Message] = &[
     &PRODUCE_REQUEST,
     &PRODUCE_RESPONSE,
+    &FETCH_REQUEST,
+    &SHARE_FETCH_REQUEST,
     &FETCH_RESPONSE,
     &METADATA_RESPONSE,
     &FIND_COORDINATOR_RESPONSE,

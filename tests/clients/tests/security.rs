@@ -249,7 +249,20 @@ async fn the_proxy_speaks_tls_and_sasl_to_both_sides() {
             store.display()
         ),
     );
+    let own = authority.issue("client");
+    let own_certificate = shop.write("own.pem", &own.certificate);
+    let own_key = shop.write("own.key", &own.key.serialize_pem());
     let upstream = [
+        (
+            "MTLS",
+            format!(
+                "security_protocol: SSL, ssl_ca_location: {}, ssl_certificate_location: {}, \
+                 ssl_key_location: {}",
+                ca.display(),
+                own_certificate.display(),
+                own_key.display()
+            ),
+        ),
         ("TLS", format!("security_protocol: SSL, ssl_ca_location: {}", ca.display())),
         (
             "SECURE",
@@ -336,7 +349,7 @@ async fn the_proxy_lets_in_users_of_its_own_and_renews_its_session() {
         .replace("\"] }", &format!("\"], {own} }}"))
         .replace(" }\ntarget:", &format!(", {users} }}\ntarget:"));
     std::fs::write(&file, text).unwrap();
-    let proxy = shop.proxy(&file);
+    let mut proxy = shop.proxy(&file);
     let properties = |mechanism: &str, user: &str, password: &str| {
         let module = if mechanism == "PLAIN" { PLAIN } else { SCRAM };
         format!(
@@ -345,7 +358,8 @@ async fn the_proxy_lets_in_users_of_its_own_and_renews_its_session() {
         )
     };
     let producer = "org.apache.kafka.tools.ConsoleProducer";
-    let through = ["--bootstrap-server", proxy.bootstrap.as_str(), "--topic", "orders"];
+    let bootstrap = proxy.bootstrap.clone();
+    let through = ["--bootstrap-server", bootstrap.as_str(), "--topic", "orders"];
     let mechanisms = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
     for mechanism in mechanisms {
         let config = shop.write("client.properties", &properties(mechanism, "app", "app's own"));
@@ -358,6 +372,31 @@ async fn the_proxy_lets_in_users_of_its_own_and_renews_its_session() {
         assert_eq!(message.value.as_deref(), Some(&client::framed(105, mechanism.as_bytes())[..]));
     }
 
+    // Without credentials of its own it passes those of clients on, and is ready before the first.
+    let file = shop.proxy_yaml(kafka.listener("SASL"), &map, "{}");
+    let passing = shop.proxy(&file);
+    let token = shop.proxy(&shop.proxy_yaml(kafka.listener("OAUTH"), &map, "{}"));
+    let bearer = format!(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.jaas.config={OAUTH} \
+         required unsecuredLoginStringClaim_sub=\"alice\";\n"
+    );
+    let mut sent = 3;
+    for (proxy, config) in mechanisms
+        .map(|it| (&passing, properties(it, "alice", "secret")))
+        .into_iter()
+        .chain([(&token, bearer)])
+    {
+        let config = shop.write("client.properties", &config);
+        let through = ["--bootstrap-server", proxy.bootstrap.as_str(), "--topic", "orders"];
+        let config = ["--command-config", config.to_str().unwrap()];
+        real::tool(producer, &[&through[..], &config].concat(), b"\0\0\0\0\x05 passed on\n");
+        sent += 1;
+    }
+    let found = client::consume(&kafka.bootstrap(), "orders", 1, sent).await.unwrap();
+    let wanted = client::framed(105, b" passed on");
+    assert_eq!(found.iter().filter(|it| it.value.as_deref() == Some(&wanted[..])).count(), 4);
+    drop((passing, token));
+
     // A wrong password, a mechanism that is not there, no credentials at all, other requests first.
     let versions = "org.apache.kafka.tools.BrokerApiVersionsCommand";
     let wrong = shop.write("wrong.properties", &properties("SCRAM-SHA-512", "app", "guess"));
@@ -369,9 +408,9 @@ async fn the_proxy_lets_in_users_of_its_own_and_renews_its_session() {
     let mut stranger = Connection::open(&address, &security).await.unwrap();
     let metadata = kafka_protocol::messages::MetadataRequest::default();
     assert!(stranger.call(&metadata).await.is_err());
+    proxy.process.wait_for_text("asked for API 3 before it showed who it is", 1);
+    proxy.process.wait_for_text("credentials are not those of a user in listen.sasl", 1);
     let log = proxy.process.output();
-    assert!(log.contains("asked for API 3 before it showed who it is"), "{log}");
-    assert!(log.contains("credentials are not those of a user in listen.sasl"), "{log}");
     assert!(!log.contains("guess") && !log.contains("app's own"), "{log}");
 
     // One connection for several of the broker's sessions, which last three seconds.
