@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testbed::client::{self, Message, framed, id_of};
-use testbed::real::{self, Extras, Kafka};
+use testbed::real::{self, Extras, Kafka, Release};
 use testbed::registry::Options;
 use testbed::workshop::{RunningProxy, Workshop, done};
 use testbed::{Broker, EmbeddedRegistry};
@@ -20,11 +20,11 @@ const ACLS: &str = "org.apache.kafka.tools.AclCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 
 /// Brokers that ask who may do what; whoever connects may do everything.
-fn with_acls(old: bool) -> Extras {
+fn with_acls(release: Release) -> Extras {
     let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
     let settings = [("authorizer.class.name", authorizer), ("super.users", "User:ANONYMOUS")];
     let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    Extras { settings, old, ..Extras::default() }
+    Extras { settings, release, ..Extras::default() }
 }
 
 fn in_front_of(kafka: &Kafka, shop: &Workshop) -> RunningProxy {
@@ -38,8 +38,9 @@ async fn kafkas_admin_tools_and_transactions() {
     if !real::available() {
         return;
     }
-    for (old, nodes) in [(false, 3), (true, 1)] {
-        let kafka = Kafka::start_with(nodes, &with_acls(old));
+    for (release, nodes) in [(Release::Newest, 3), (Release::LastBefore4, 1)] {
+        let old = release != Release::Newest;
+        let kafka = Kafka::start_with(nodes, &with_acls(release));
         let shop = Workshop::new();
         let proxy = in_front_of(&kafka, &shop);
         let tool = |class: &str, arguments: &[&str], input: &[u8]| {
@@ -101,6 +102,34 @@ async fn kafkas_admin_tools_and_transactions() {
     }
 }
 
+/// Kafka 2.8, whose early look at life without ZooKeeper has no producer ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_cluster() {
+    if !real::available() {
+        return;
+    }
+    let release = Release::FirstWithoutZooKeeper;
+    let kafka = Kafka::start_with(1, &Extras { release, ..Extras::default() });
+    let shop = Workshop::new();
+    let proxy = in_front_of(&kafka, &shop);
+    let tool = |class: &str, arguments: &[&str], input: &[u8]| {
+        let through = ["--bootstrap-server", proxy.bootstrap.as_str()];
+        real::tool(class, &[&through[..], arguments].concat(), input)
+    };
+    tool(TOPICS, &["--create", "--topic", "orders", "--partitions", "2"], b"");
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let topic = ["--topic", "orders", "--compression-codec", codec];
+        let plain = ["--command-property", "enable.idempotence=false"];
+        tool(PRODUCER, &[&topic[..], &plain].concat(), b"\0\0\0\0\x05 one\n");
+    }
+    let read = ["--topic", "orders", "--from-beginning", "--max-messages", "5"];
+    let group = ["--group", "readers", "--timeout-ms", "30000"];
+    let read = tool(CONSUMER, &[&read[..], &group].concat(), b"");
+    assert_eq!(String::from_utf8_lossy(&read), "\0\0\0\0\x69 one\n".repeat(5));
+    let log = proxy.process.output();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
 /// MirrorMaker copies a cluster through the proxy into an older one: every record once, in order, with
 /// the target's ids.
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +139,8 @@ async fn mirror_maker_copies_through_the_proxy() {
         return;
     }
     let source = Kafka::start(1);
-    let target = Kafka::start_with(1, &Extras { old: true, ..Extras::default() });
+    let target =
+        Kafka::start_with(1, &Extras { release: Release::LastBefore4, ..Extras::default() });
     client::create_topic(&source.bootstrap(), "orders", 3).await.unwrap();
     for codec in client::CODECS {
         let messages: Vec<Message> = (0..EACH)

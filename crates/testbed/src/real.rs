@@ -13,7 +13,7 @@ mod python;
 pub use apicurio::Apicurio;
 pub use fetch::{available, java, kafka_libraries};
 pub use kafka::{
-    Extras, Kafka, java_program, start_java_program, start_mirror_maker, tool, tool_says,
+    Extras, Kafka, Release, java_program, start_java_program, start_mirror_maker, tool, tool_says,
     tool_with_hosts,
 };
 pub use netns::{in_own_network, redirect};

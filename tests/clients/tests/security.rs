@@ -9,7 +9,7 @@ use common::Authority;
 use kafka::security::{Certificates, PasswordMechanism, Sasl};
 use kafka::{Cluster, Connection, Security};
 use testbed::client::{self, Compression, Message};
-use testbed::real::{self, Extras, Kafka};
+use testbed::real::{self, Extras, Kafka, Release};
 use testbed::registry::{OAuthOptions, Options};
 use testbed::workshop::{Workshop, kafka_backup, stderr, stdout};
 use testbed::{Broker, EmbeddedRegistry};
@@ -66,7 +66,7 @@ fn secured(shop: &Workshop, authority: &Authority) -> Kafka {
             ],
             settings,
             scram: scram.map(|it| format!("{it}=[name=alice,password=secret]")).to_vec(),
-            old: false,
+            release: Release::Newest,
         },
     )
 }

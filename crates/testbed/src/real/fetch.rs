@@ -2,6 +2,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::Release;
+
 /// Whether real parts can be used. Says why not, and panics instead with `REQUIRE_REAL=1`.
 pub fn available() -> bool {
     let missing: Vec<&str> = ["java", "mvn"].into_iter().filter(|it| !runs(it)).collect();
@@ -71,9 +73,13 @@ pub fn kafka_libraries() -> PathBuf {
     jars("kafka-4.3.1", "pom.xml")
 }
 
-/// The folder with the jars of an older broker.
-pub(super) fn old_kafka_libraries() -> PathBuf {
-    jars("kafka-3.9.1", "old-broker.xml")
+/// The folder with the jars of a broker of this release.
+pub(super) fn broker_libraries(release: Release) -> PathBuf {
+    match release {
+        Release::Newest => kafka_libraries(),
+        Release::LastBefore4 => jars("kafka-3.9.1", "broker-3.9.xml"),
+        Release::FirstWithoutZooKeeper => jars("kafka-2.8.2", "broker-2.8.xml"),
+    }
 }
 
 /// The folder with the jars of MirrorMaker.

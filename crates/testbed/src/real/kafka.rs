@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::fetch::{java, kafka_libraries, mirror_maker_libraries, old_kafka_libraries, run};
+use super::fetch::{broker_libraries, java, kafka_libraries, mirror_maker_libraries, run};
 use crate::{Broker, Process, free_port};
 
 /// A real Kafka cluster (KRaft) on free loopback ports.
@@ -37,8 +37,21 @@ pub struct Extras {
     pub settings: Vec<(String, String)>,
     /// `SCRAM-SHA-256=[name=alice,password=secret]`
     pub scram: Vec<String>,
-    /// Whether it is Kafka 3.9, the last release before 4.
-    pub old: bool,
+    /// Which Kafka it is.
+    pub release: Release,
+}
+
+/// Releases of Kafka that can be started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Release {
+    /// 4.3
+    #[default]
+    Newest,
+    /// 3.9
+    LastBefore4,
+    /// 2.8: the first that can do without ZooKeeper, as an early look at it, which has no
+    /// transactions and no ACLs.
+    FirstWithoutZooKeeper,
 }
 
 impl Kafka {
@@ -65,7 +78,7 @@ impl Kafka {
 
     /// `None` where a node does not come to listen.
     fn try_start(count: usize, extras: &Extras) -> Option<Self> {
-        let libraries = if extras.old { old_kafka_libraries() } else { kafka_libraries() };
+        let libraries = broker_libraries(extras.release);
         let folder = TempDir::new().expect("there is a temporary folder");
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
         let voters: Vec<String> = (1..)
