@@ -328,3 +328,101 @@ fn a_broker_that_moves_is_followed() {
     assert_eq!(old.read(&mut [0; 1]).unwrap_or(0), 0, "the connection to the old place ended");
     process.wait_for_text("the broker moved to another address", 1);
 }
+
+/// The same bytes in every run.
+struct Random(u32);
+
+impl Random {
+    fn byte(&mut self) -> u8 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 24) as u8
+    }
+
+    /// Bytes that a walk gets further with than with noise: small numbers and huge counts.
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|_| match self.byte() % 8 {
+                0 => 0xff,
+                1 => 0x7f,
+                2 => self.byte(),
+                few => few - 3,
+            })
+            .collect()
+    }
+}
+
+/// Every API and version that is read, filled with anything, from clients and from brokers: nothing
+/// panics, nothing grows, others go on.
+#[test]
+fn anything_in_every_api_that_is_read() {
+    let random = std::sync::Arc::new(std::sync::Mutex::new(Random(7)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let lines = std::sync::Arc::clone(&random);
+    // A broker that answers with the right correlation id and anything behind it.
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut size = [0; 4];
+            while stream.read_exact(&mut size).is_ok() {
+                let mut frame = vec![0; i32::from_be_bytes(size) as usize];
+                if stream.read_exact(&mut frame).is_err() {
+                    break;
+                }
+                let anything = {
+                    let mut random = lines.lock().unwrap();
+                    let length = usize::from(random.byte());
+                    random.bytes(length)
+                };
+                let _ = stream.write_all(&sized(&[&frame[4..8], &anything].concat()));
+            }
+        }
+    });
+    let shop = Workshop::new();
+    let map = shop.write("map.json", r#"{"5": 105}"#);
+    let start = |rewrite: &str, sasl: bool| {
+        let file = shop.proxy_yaml(&address, &map, rewrite);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let users = ", sasl: { mechanisms: [PLAIN, SCRAM-SHA-256], users: { a: b } } }\ntarget:";
+        let text = if sasl { text.replace(" }\ntarget:", users) } else { text };
+        std::fs::write(&file, text).unwrap();
+        shop.start_proxy(&file)
+    };
+    let mut open = start("{ produce: true, fetch: forward }", false);
+    let mut guarded = start("{}", true);
+    let doors = [Workshop::bootstrap_of(&mut open), Workshop::bootstrap_of(&mut guarded)];
+    let mut sent = 0;
+    for door in &doors {
+        for (api_key, last) in [
+            (0, 13),
+            (1, 18),
+            (3, 13),
+            (10, 6),
+            (17, 1),
+            (18, 4),
+            (36, 2),
+            (60, 2),
+            (78, 2),
+            (79, 2),
+        ] {
+            for version in 0..=last {
+                for length in [0, 4, 12, 40, 200] {
+                    let body = random.lock().unwrap().bytes(length);
+                    let mut stream = TcpStream::connect(door).unwrap();
+                    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+                    let frame = sized(&[&header(api_key, version, 1)[..], &body].concat());
+                    // The proxy may have closed already.
+                    let _ = stream.write_all(&frame);
+                    let _ = stream.read(&mut [0; 64]);
+                    sent += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(sent, 2 * 5 * (14 + 19 + 14 + 7 + 2 + 5 + 3 + 3 + 3 + 3));
+    for process in [open, guarded] {
+        let log = process.output();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(log.contains("malformed request"), "{log}");
+        assert_eq!(process.terminate(), Some(0));
+    }
+}
