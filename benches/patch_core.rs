@@ -74,7 +74,8 @@ fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) {
         let start = Instant::now();
         for batch in &mut batches {
             let new = translator.records(batch, &map, &mut Tally::default());
-            rebuilt = new.expect("every id changes");
+            rebuilt.clear();
+            rebuilt.extend_from_slice(new.expect("every id changes"));
         }
         translating.push(start.elapsed());
         let start = Instant::now();
@@ -141,7 +142,8 @@ fn row(codec: Codec, size: usize) {
         let start = Instant::now();
         for batch in &mut batches {
             if let Some(rebuilt) = translator.records(batch, map, &mut tally) {
-                *batch = rebuilt;
+                batch.clear();
+                batch.extend_from_slice(rebuilt);
             }
         }
         passes.push(start.elapsed());

@@ -55,7 +55,8 @@ fuzz_target!(|bytes: &[u8]| {
         let checksum = crc::crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&checksum.to_be_bytes());
         let mut tally = Tally::default();
-        let rebuilt = Translator::new(Parts::BOTH, 4 * LIMIT).records(&mut batch, &map, &mut tally);
+        let mut translator = Translator::new(Parts::BOTH, 4 * LIMIT);
+        let rebuilt = translator.records(&mut batch, &map, &mut tally).map(<[u8]>::to_vec);
         let batch = rebuilt.unwrap_or(batch);
         let stored = u32::from_be_bytes([batch[17], batch[18], batch[19], batch[20]]);
         assert_eq!(stored, crc::crc32c(&batch[21..]), "the CRC");

@@ -15,6 +15,7 @@ mod metrics;
 mod old_produce;
 mod open;
 mod pending;
+mod pool;
 mod reach;
 mod reader;
 mod redirected;

@@ -12,10 +12,8 @@ pub(crate) struct Metrics {
     pub(crate) registry: Registry,
     pub(crate) connections: IntGauge,
     pub(crate) connections_total: IntCounter,
-    /// By side: `client` or `broker`.
-    pub(crate) frames: IntCounterVec,
-    /// By side.
-    pub(crate) bytes: IntCounterVec,
+    pub(crate) from_client: Traffic,
+    pub(crate) from_broker: Traffic,
     pub(crate) records: IntCounter,
     pub(crate) translated: IntCounter,
     pub(crate) unmapped: IntCounter,
@@ -42,6 +40,21 @@ pub(crate) struct Metrics {
     pub(crate) id_map_version: IntGauge,
     /// By result: `taken` or `refused`.
     pub(crate) id_map_reloads: IntCounterVec,
+}
+
+/// What one side sends.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    frames: IntCounter,
+    bytes: IntCounter,
+}
+
+impl Traffic {
+    /// A frame, whose size does not count itself.
+    pub(crate) fn count(&self, size: usize) {
+        self.frames.inc();
+        self.bytes.inc_by(4 + size as u64);
+    }
 }
 
 /// What is counted of one topic.
@@ -106,22 +119,28 @@ impl Metrics {
             &["side"],
         )?;
         registry.register(Box::new(added.clone()))?;
+        let frames = family(
+            "schema_proxy_frames_total",
+            "Frames that passed, by the side that sent them.",
+            "side",
+        )?;
+        let bytes = family(
+            "schema_proxy_bytes_total",
+            "Bytes of frames that passed, by the side that sent them.",
+            "side",
+        )?;
+        let traffic = |side: &str| Traffic {
+            frames: frames.with_label_values(&[side]),
+            bytes: bytes.with_label_values(&[side]),
+        };
         Ok(Self {
             connections: gauge("schema_proxy_connections", "Client connections that are open.")?,
             connections_total: counter(
                 "schema_proxy_connections_total",
                 "Client connections that were accepted.",
             )?,
-            frames: family(
-                "schema_proxy_frames_total",
-                "Frames that passed, by the side that sent them.",
-                "side",
-            )?,
-            bytes: family(
-                "schema_proxy_bytes_total",
-                "Bytes of frames that passed, by the side that sent them.",
-                "side",
-            )?,
+            from_client: traffic("client"),
+            from_broker: traffic("broker"),
             records: counter(
                 "schema_proxy_records_total",
                 "Records that were looked into for schema ids.",

@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What an idle connection holds for each direction.
+use crate::pool::Pooled;
+
+/// What a connection holds for each direction while it is idle.
 const SMALL: usize = 16 * 1024;
 /// The most that is read at once into a frame that is gathered whole.
 const LARGE: usize = 1 << 20;
@@ -15,7 +17,12 @@ const LARGE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct FrameReader<'a, R> {
     from: R,
+    /// What was read and not used yet; small frames are whole in it.
     held: BytesMut,
+    /// The frame that [`Self::whole`] gave, where it is large.
+    large: Pooled,
+    /// Bytes of `held` that were given as a frame.
+    given: usize,
     limit: usize,
     activity: &'a Activity,
 }
@@ -51,14 +58,8 @@ pub(crate) struct Head {
 
 impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
     pub(crate) fn new(from: R, limit: usize, activity: &'a Activity) -> Self {
-        Self { from, held: BytesMut::with_capacity(SMALL), limit, activity }
-    }
-
-    /// Adds what has come, and waits for it; false where nothing will come any more.
-    async fn more(&mut self) -> io::Result<bool> {
-        let count = self.from.read_buf(&mut self.held).await?;
-        self.activity.0.fetch_add(1, Ordering::Relaxed);
-        Ok(count > 0)
+        let (held, large, given) = (BytesMut::with_capacity(SMALL), Pooled::default(), 0);
+        Self { from, held, large, given, limit, activity }
     }
 
     /// Waits for a frame's size and its first `wanted` bytes, which stay in place; see
@@ -66,15 +67,14 @@ impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
     ///
     /// Cancel safe: what was read is kept.
     pub(crate) async fn head(&mut self, wanted: usize) -> Result<Option<Head>, ReadError> {
+        self.held.advance(std::mem::take(&mut self.given));
+        self.large.give_back();
         loop {
             if let Some(size) = self.held.first_chunk::<4>() {
                 let size = self.check(*size)?;
                 if self.held.len() >= 4 + wanted.min(size) {
                     return Ok(Some(Head { size }));
                 }
-            }
-            if self.held.capacity() - self.held.len() < SMALL / 4 {
-                self.held.reserve(SMALL);
             }
             if !self.more().await? {
                 if self.held.is_empty() {
@@ -83,6 +83,15 @@ impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
+    }
+
+    /// Adds to what is held what has come, and waits for it; false where nothing will come any more.
+    async fn more(&mut self) -> io::Result<bool> {
+        // Nobody else has a share in the buffer, so this moves what is held to its front.
+        self.held.reserve(SMALL - self.held.len().min(SMALL / 2));
+        let count = self.from.read_buf(&mut self.held).await?;
+        self.activity.0.fetch_add(1, Ordering::Relaxed);
+        Ok(count > 0)
     }
 
     fn check(&self, size: [u8; 4]) -> Result<usize, ReadError> {
@@ -98,20 +107,32 @@ impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
         self.held.get(4..).unwrap_or_default()
     }
 
-    /// The whole frame, its size included.
-    pub(crate) async fn whole(&mut self, head: Head) -> io::Result<BytesMut> {
+    /// The whole frame, its size included; its place is used again from the next [`Self::head`] on.
+    pub(crate) async fn whole(&mut self, head: Head) -> io::Result<&mut [u8]> {
         let total = 4 + head.size;
-        while self.held.len() < total {
-            // Memory grows with what arrives, not with what was announced.
-            self.held.reserve((total - self.held.len()).min(LARGE));
-            if !self.more().await? {
+        if total <= SMALL {
+            while self.held.len() < total {
+                if !self.more().await? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            self.given = total;
+            return Ok(&mut self.held[..total]);
+        }
+        let there = self.held.len().min(total);
+        let frame = self.large.take();
+        frame.extend_from_slice(&self.held[..there]);
+        self.held.advance(there);
+        while frame.len() < total {
+            // Memory grows with what arrives, not with what was announced; and nothing is read that
+            // belongs to the next frame, which has its place in `held`.
+            let left = total - frame.len();
+            frame.reserve(left.min(LARGE));
+            let count = self.from.read_buf(&mut frame.limit(left)).await?;
+            self.activity.0.fetch_add(1, Ordering::Relaxed);
+            if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-        }
-        let frame = self.held.split_to(total);
-        // What is left shares the frame's memory, and an idle connection must not hold on to that.
-        if self.held.is_empty() {
-            self.held = BytesMut::with_capacity(SMALL);
         }
         Ok(frame)
     }
@@ -122,21 +143,27 @@ impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
         head: Head,
         to: &mut W,
     ) -> io::Result<()> {
-        let mut left = 4 + head.size;
-        loop {
-            let there = self.held.len().min(left);
-            to.write_all(&self.held[..there]).await?;
-            self.held.advance(there);
-            left -= there;
-            if left == 0 {
-                return to.flush().await;
+        let total = 4 + head.size;
+        let there = self.held.len().min(total);
+        to.write_all(&self.held[..there]).await?;
+        self.held.advance(there);
+        let mut left = total - there;
+        if left > 0 {
+            let chunk = self.large.take();
+            while left > 0 {
+                chunk.clear();
+                chunk.reserve(left.min(LARGE));
+                let count = self.from.read_buf(&mut chunk.limit(left)).await?;
+                self.activity.0.fetch_add(1, Ordering::Relaxed);
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                to.write_all(chunk).await?;
+                left -= count;
             }
-            self.held.clear();
-            self.held.reserve(left.clamp(SMALL, LARGE / 4));
-            if !self.more().await? {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            self.large.give_back();
         }
+        to.flush().await
     }
 }
 

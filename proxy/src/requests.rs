@@ -5,18 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka::Session;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use wire::frame::{self, Edit, REQUEST_START, RequestStart};
+use wire::Tally;
+use wire::frame::{self, REQUEST_START, RequestStart};
 use wire::message::{Message, Met, Role, Value};
 use wire::shapes::{FETCH_REQUEST, PRODUCE_REQUEST, SHARE_FETCH_REQUEST};
-use wire::translate::{Id, Parts};
-use wire::{Tally, Translator};
+use wire::translate::Id;
 
 use crate::connection::{End, Stop};
 use crate::pending::{Due, Pending, Rejection};
+use crate::pool::{self, Pooled};
 use crate::reader::{FrameReader, write};
 use crate::rules::{Known, Treatments};
 use crate::{Fetch, Shared, apis, login, old_produce, topics, versions};
@@ -99,8 +100,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let Some(head) = head else {
             return Ok(Stop::ClientEnded);
         };
-        shared.metrics.frames.with_label_values(&["client"]).inc();
-        shared.metrics.bytes.with_label_values(&["client"]).inc_by(4 + head.size as u64);
+        shared.metrics.from_client.count(head.size);
         broker.renew(pending).await?;
 
         if tokens.expects_one(from.front()) {
@@ -119,13 +119,13 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             }
             apis::PRODUCE => {
                 let _room = shared.room.take(head.size).await;
-                let mut request = from.whole(head).await.map_err(End::Client)?;
+                let request = from.whole(head).await.map_err(End::Client)?;
                 if shared.settings.rewrite.produce && start.api_version >= TOPIC_IDS_IN_PRODUCE {
                     let message = &PRODUCE_REQUEST;
                     broker.learn_topics(&request[4..], start, message, pending, shared).await?;
                 }
                 let whole = Instant::now();
-                let produced = produce(&mut request, start, &mut rewriter, shared).await?;
+                let mut produced = produce(request, start, &mut rewriter, shared).await?;
                 let added = &shared.metrics.added_to_requests;
                 added.observe(whole.elapsed().as_secs_f64());
                 match produced.rejected {
@@ -133,7 +133,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                     rejected if rejected.is_empty() => pending.push(Due::Answer(start)),
                     rejected => pending.push(Due::Rejected(start, rejected)),
                 }
-                let bytes = produced.rebuilt.as_deref().unwrap_or(&request);
+                let bytes = produced.rebuilt.frame().unwrap_or(request);
                 write(broker.write, bytes).await.map_err(End::Broker)?;
             }
             // The client is in, or needs no credentials because ours are shown.
@@ -166,7 +166,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                         broker.learn_topics(&request[4..], start, message, pending, shared).await?;
                     }
                     pending.push(Due::Answer(start));
-                    write(broker.write, &request).await.map_err(End::Broker)?;
+                    write(broker.write, request).await.map_err(End::Broker)?;
                 } else {
                     pending.push(Due::Answer(start));
                     from.pass(head, broker.write).await.map_err(End::Broker)?;
@@ -186,12 +186,12 @@ struct Produced {
     /// Whether the broker answers: not with acks=0.
     answered: bool,
     /// The frame anew, where a part of it changed size.
-    rebuilt: Option<Vec<u8>>,
+    rebuilt: Rebuilt,
     rejected: Vec<Rejection>,
 }
 
 async fn produce(
-    request: &mut BytesMut,
+    request: &mut [u8],
     start: RequestStart,
     rewriter: &mut Rewriter<'_>,
     shared: &Shared,
@@ -213,7 +213,7 @@ async fn produce(
     walked.map_err(End::Request)?;
     let answered = acks != 0;
     if !shared.settings.rewrite.produce {
-        return Ok(Produced { answered, rebuilt: None, rejected: Vec::new() });
+        return Ok(Produced { answered, rebuilt: Rebuilt::default(), rejected: Vec::new() });
     }
     let rewritten = rewriter.rewrite(request, &fields, flexible).await?;
     if let (false, Some((topic, partition, id))) = (answered, rewritten.first_rejected) {
@@ -270,7 +270,6 @@ pub(crate) enum Direction {
 pub(crate) struct Rewriter<'a> {
     shared: &'a Shared,
     direction: Direction,
-    translator: Translator,
     treatments: Treatments<'a>,
 }
 
@@ -278,7 +277,7 @@ pub(crate) struct Rewriter<'a> {
 #[derive(Default)]
 pub(crate) struct Rewritten {
     /// The frame anew, where a part of it changed size; otherwise it was patched in place.
-    pub(crate) rebuilt: Option<Vec<u8>>,
+    pub(crate) rebuilt: Rebuilt,
     rejected: Vec<Rejection>,
     first_rejected: Option<(Arc<str>, i32, u32)>,
 }
@@ -289,7 +288,6 @@ impl<'a> Rewriter<'a> {
         Self {
             shared,
             direction,
-            translator: Translator::new(Parts::BOTH, settings.max_decompressed_bytes),
             treatments: Treatments::new(&settings.rewrite.rules, &shared.topics, &shared.metrics),
         }
     }
@@ -299,17 +297,17 @@ impl<'a> Rewriter<'a> {
     /// INVALID_RECORD, as it refuses any Produce without a batch, and takes the others.
     pub(crate) async fn rewrite(
         &mut self,
-        sized: &mut BytesMut,
+        sized: &mut [u8],
         fields: &Fields,
         flexible: bool,
     ) -> Result<Rewritten, End> {
         // One map from the frame's start to its end, even if it is replaced meanwhile.
         let mut loaded = Arc::clone(&self.shared.maps.current());
+        let limit = self.shared.settings.max_decompressed_bytes;
         let settings = &self.shared.settings.rewrite;
         let reads = self.direction == Direction::Read;
         let goes_back = reads && settings.fetch == Fetch::Reverse;
         let mut rewritten = Rewritten::default();
-        let mut edits = Vec::new();
         for field in &fields.records {
             let Some((role, topic)) = &field.topic else { continue };
             let topic = 4 + topic.start..4 + topic.end;
@@ -318,15 +316,20 @@ impl<'a> Rewriter<'a> {
             if !treatment.parts.keys && !treatment.parts.values {
                 continue;
             }
-            self.translator.look_at(treatment.parts);
-            if let (true, Some(until)) = (reads, &settings.until) {
-                let end = until.get(&*name).and_then(|it| it.get(&field.partition));
-                self.translator.look_before(end.copied().unwrap_or(0));
-            }
-            let records = &mut sized[4 + field.content.start..4 + field.content.end];
+            let end = match &settings.until {
+                Some(until) if reads => {
+                    until.get(&*name).and_then(|it| it.get(&field.partition)).copied().unwrap_or(0)
+                }
+                _ => i64::MAX,
+            };
+            let content = 4 + field.content.start..4 + field.content.end;
             let context = treatment.context;
             if treatment.resolves() && !goes_back {
-                let missing = self.translator.missing(records, &loaded.contexts[context].ids);
+                let missing = pool::with_translator(limit, |translator| {
+                    translator.look_at(treatment.parts);
+                    translator.look_before(end);
+                    translator.missing(&sized[content.clone()], &loaded.contexts[context].ids)
+                });
                 if !missing.is_empty() {
                     self.shared.resolve(context, &missing).await;
                     loaded = Arc::clone(&self.shared.maps.current());
@@ -334,15 +337,25 @@ impl<'a> Rewriter<'a> {
             }
             let both = &loaded.contexts[context];
             let map = if goes_back { &both.back } else { &both.ids };
-            let mut tally = Tally::default();
-            let changed = self.translator.records(records, map, &mut tally);
             let range = 4 + field.field.start..4 + field.field.end;
             let rejects = !reads && treatment.rejects();
+            let mut tally = Tally::default();
+            pool::with_translator(limit, |translator| {
+                translator.look_at(treatment.parts);
+                translator.look_before(end);
+                let (before, records) = sized.split_at_mut(content.start);
+                let changed = translator.records(&mut records[..content.len()], map, &mut tally);
+                let is_rejected = rejects && tally.first_unmapped.is_some();
+                match changed {
+                    _ if is_rejected => rewritten.rebuilt.replace(before, range, &[], flexible),
+                    Some(changed) => rewritten.rebuilt.replace(before, range, changed, flexible),
+                    None => {}
+                }
+            });
             if let (true, Some(unmapped)) = (rejects, tally.first_unmapped) {
                 let message = rejection(unmapped, &name, field.partition);
                 tracing::warn!("rejected: {message}");
                 self.shared.metrics.rejected.inc();
-                edits.push(Edit { range, bytes: frame::bytes_field(&[], flexible) });
                 let topic = sized[topic].to_vec();
                 rewritten.rejected.push(Rejection { topic, partition: field.partition, message });
                 let first = (name, field.partition, unmapped.id);
@@ -351,14 +364,41 @@ impl<'a> Rewriter<'a> {
             }
             counters.count(&tally);
             count(&tally, self.shared);
-            if let Some(changed) = changed {
-                edits.push(Edit { range, bytes: frame::bytes_field(&changed, flexible) });
-            }
         }
-        if !edits.is_empty() {
-            rewritten.rebuilt = Some(resize(frame::splice(sized, &edits)));
-        }
+        rewritten.rebuilt.finish(sized);
         Ok(rewritten)
+    }
+}
+
+/// A frame in which RECORDS fields were replaced.
+#[derive(Default)]
+pub(crate) struct Rebuilt {
+    frame: Pooled,
+    /// Up to here the old frame is in the new one; 0 where nothing was replaced.
+    copied: usize,
+}
+
+impl Rebuilt {
+    /// Puts new content in the place of the field in `range`; `before` is the frame up to its content,
+    /// at least.
+    fn replace(&mut self, before: &[u8], range: Range<usize>, content: &[u8], flexible: bool) {
+        let out = if self.copied == 0 { self.frame.take() } else { self.frame.more() };
+        out.extend_from_slice(&before[self.copied..range.start]);
+        frame::write_bytes(content, flexible, out);
+        self.copied = range.end;
+    }
+
+    fn finish(&mut self, sized: &[u8]) {
+        if self.copied > 0 {
+            let out = self.frame.more();
+            out.extend_from_slice(&sized[self.copied..]);
+            set_size(out);
+        }
+    }
+
+    /// The new frame, where something was replaced.
+    pub(crate) fn frame(&mut self) -> Option<&mut [u8]> {
+        (self.copied > 0).then(|| &mut self.frame.more()[..])
     }
 }
 
@@ -373,9 +413,13 @@ fn rejection(unmapped: Id, topic: &str, partition: i32) -> String {
 
 /// Writes the frame's size anew.
 pub(crate) fn resize(mut sized: Vec<u8>) -> Vec<u8> {
+    set_size(&mut sized);
+    sized
+}
+
+fn set_size(sized: &mut [u8]) {
     let size = (sized.len() - 4) as i32;
     sized[..4].copy_from_slice(&size.to_be_bytes());
-    sized
 }
 
 fn count(tally: &Tally, shared: &Shared) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wire::frame::{self, Edit, RequestStart};
 use wire::message::{Message, Met, Role, Value};
@@ -11,7 +11,7 @@ use wire::message::{Message, Met, Role, Value};
 use crate::connection::End;
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, Head, write};
-use crate::requests::{Direction, Fields, Rewriter, resize};
+use crate::requests::{Direction, Fields, Rebuilt, Rewriter, resize};
 use crate::{Fetch, Reach, Shared, addresses, apis, versions};
 
 /// The correlation id, the first field of every response.
@@ -34,8 +34,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             () = pending.local() => continue,
         };
         let Some(head) = head else { return Ok(()) };
-        shared.metrics.frames.with_label_values(&["broker"]).inc();
-        shared.metrics.bytes.with_label_values(&["broker"]).inc_by(4 + head.size as u64);
+        shared.metrics.from_broker.count(head.size);
         let due = loop {
             match pending.pop() {
                 // It was pushed while we waited for the broker, and was due before this answer.
@@ -56,7 +55,7 @@ pub(crate) async fn forward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             Due::Own(teller) => {
                 let answer = from.whole(head).await.map_err(End::Broker)?;
                 // Whoever waits for it lives as long as this connection.
-                let _ = teller.send(answer.freeze().slice(4..));
+                let _ = teller.send(Bytes::copy_from_slice(&answer[4..]));
             }
             _ => from.pass(head, to).await.map_err(End::Client)?,
         }
@@ -80,7 +79,7 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 ) -> Result<(), End> {
     if of.api_key == apis::API_VERSIONS {
         let response = from.whole(head).await.map_err(End::Broker)?;
-        let offered = versions::cap(&response, of, shared)?;
+        let offered = versions::cap(response, of, shared)?;
         return write(to, &offered).await.map_err(End::Client);
     }
     let carries_records = matches!(of.api_key, apis::FETCH | apis::SHARE_FETCH);
@@ -97,22 +96,24 @@ async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let _room = shared.room.take(head.size).await;
     let mut response = from.whole(head).await.map_err(End::Broker)?;
     let whole = Instant::now();
-    if translates
-        && let Some(rebuilt) = translate_fetch(&mut response, of, message, rewriter).await?
-    {
-        response = BytesMut::from(&rebuilt[..]);
+    let mut rebuilt;
+    if translates {
+        rebuilt = translate_fetch(response, of, message, rewriter).await?;
+        response = rebuilt.frame().unwrap_or(response);
     }
+    let told;
+    let mut response = &*response;
     if !rejected.is_empty() {
-        let told = tell(&response, of, message, rejected);
-        response = BytesMut::from(&told.map_err(|why| malformed(of, &why))?[..]);
+        told = tell(response, of, message, rejected).map_err(|why| malformed(of, &why))?;
+        response = &told;
     }
     if tells_topics {
         shared.topics.learn(&response[4..], of).map_err(|why| malformed(of, &why))?;
     }
     let rewritten =
-        if addresses { addresses::rewrite(&response, of, message, shared)? } else { None };
+        if addresses { addresses::rewrite(response, of, message, shared)? } else { None };
     shared.metrics.added_to_responses.observe(whole.elapsed().as_secs_f64());
-    write(to, rewritten.as_deref().unwrap_or(&response)).await.map_err(End::Client)
+    write(to, rewritten.as_deref().unwrap_or(response)).await.map_err(End::Client)
 }
 
 fn malformed(of: RequestStart, why: &wire::Error) -> End {
@@ -120,11 +121,11 @@ fn malformed(of: RequestStart, why: &wire::Error) -> End {
 }
 
 async fn translate_fetch(
-    response: &mut BytesMut,
+    response: &mut [u8],
     of: RequestStart,
     message: &Message,
     rewriter: &mut Rewriter<'_>,
-) -> Result<Option<Vec<u8>>, End> {
+) -> Result<Rebuilt, End> {
     let flexible = message.is_flexible(of.api_version);
     let body = frame::response_body(&response[4..], flexible).map_err(|why| malformed(of, &why))?;
     let mut fields = Fields::default();

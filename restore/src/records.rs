@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
             && let Some(rebuilt) =
                 translator.records(&mut batch, self.job.map, &mut self.written.tally)
         {
-            batch = rebuilt;
+            batch = rebuilt.to_vec();
         }
         self.job.pace.wait(batch.len()).await;
         let appender = match &mut self.appender {

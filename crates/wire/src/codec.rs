@@ -1,9 +1,12 @@
 //! The codecs of a batch's records. Decompression is bounded, compression keeps the framing that
 //! the producer chose.
 
-use std::io::{Read, Write};
+mod gzip;
+pub(crate) mod lz4;
+mod snappy;
+mod zstd;
 
-use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use std::fmt;
 
 use crate::edit::{self, Edits};
 use crate::{Error, Result};
@@ -48,32 +51,64 @@ impl Codec {
     }
 }
 
-/// The largest window a zstd frame may ask for: 2^27 bytes, zstd's own default limit.
-const ZSTD_WINDOW_LOG: u32 = 27;
-/// Kafka's default level; a frame does not tell its own.
-const ZSTD_LEVEL: i32 = 3;
-/// Kafka's default level, java.util.zip's `DEFAULT_COMPRESSION`.
-const GZIP_LEVEL: i32 = 6;
+/// The contexts of the codecs, which are worth keeping from batch to batch: each takes some hundred
+/// kilobytes, made when it is first needed.
+#[derive(Default)]
+pub struct Codecs {
+    gzip: gzip::Contexts,
+    snappy: snappy::Contexts,
+    zstd: zstd::Contexts,
+}
 
-/// Decompresses `input` into `out`, which is cleared first. More than `limit` bytes is an error.
-pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
-    out.clear();
-    match codec {
-        Codec::None if input.len() > limit => Err(Error::Bomb { limit }),
-        Codec::None => {
-            out.extend_from_slice(input);
-            Ok(())
-        }
-        Codec::Gzip => gunzip(input, limit, out),
-        Codec::Snappy => unsnap(input, limit, out),
-        Codec::Lz4 => read_bounded(codec, FrameDecoder::new(input), limit, out),
-        Codec::Zstd => {
-            let mut decoder =
-                zstd::Decoder::with_buffer(input).map_err(|why| damaged(codec, &why))?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|why| damaged(codec, &why))?;
-            read_bounded(codec, decoder, limit, out)
+impl fmt::Debug for Codecs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Codecs")
+    }
+}
+
+impl Codecs {
+    /// Decompresses `input` into `out`, whatever that held. More than `limit` bytes is an error.
+    pub fn decompress(
+        &mut self,
+        codec: Codec,
+        input: &[u8],
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut room = Room { out, filled: 0, limit };
+        let done = match codec {
+            Codec::None => room.append(input),
+            Codec::Gzip => self.gzip.decompress(input, &mut room),
+            Codec::Snappy => self.snappy.decompress(input, &mut room),
+            Codec::Lz4 => lz4::decompress(input, &mut room),
+            Codec::Zstd => self.zstd.decompress(input, &mut room),
+        };
+        let filled = room.filled;
+        out.truncate(if done.is_ok() { filled } else { 0 });
+        done
+    }
+
+    /// Compresses `plain` into `out`, which is cleared first, in the framing of `original`.
+    pub fn compress(&mut self, codec: Codec, plain: &[u8], original: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        match codec {
+            Codec::None => out.extend_from_slice(plain),
+            Codec::Gzip => self.gzip.compress(plain, original, out),
+            Codec::Snappy => self.snappy.compress(plain, original, out),
+            Codec::Lz4 => lz4::compress(plain, original, out),
+            Codec::Zstd => self.zstd.compress(plain, out),
         }
     }
+}
+
+/// [`Codecs::decompress`] for once.
+pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
+    Codecs::default().decompress(codec, input, limit, out)
+}
+
+/// [`Codecs::compress`] for once.
+pub fn compress(codec: Codec, plain: &[u8], original: &[u8], out: &mut Vec<u8>) {
+    Codecs::default().compress(codec, plain, original, out);
 }
 
 /// Appends to `out` what `original` becomes with edits, where its codec lets a stream be edited.
@@ -85,154 +120,63 @@ pub(crate) fn edit(
 ) -> Option<()> {
     match codec {
         Codec::Lz4 => edit::lz4(original, edits, out),
-        Codec::Snappy => {
-            let header = original.starts_with(XERIAL_MAGIC).then_some(XERIAL_HEADER);
-            edit::snappy(original, header, edits, out)
-        }
+        Codec::Snappy => edit::snappy(original, snappy::header_of(original), edits, out),
         Codec::None | Codec::Gzip | Codec::Zstd => None,
     }
 }
 
-/// Compresses `plain` into `out`, which is cleared first, in the framing of `original`.
-pub fn compress(codec: Codec, plain: &[u8], original: &[u8], out: &mut Vec<u8>) {
-    const IN_MEMORY: &str = "writing to a Vec can't fail";
-    out.clear();
-    match codec {
-        Codec::None => out.extend_from_slice(plain),
-        Codec::Gzip => {
-            let level = libdeflater::CompressionLvl::new(GZIP_LEVEL).expect("6 is a level");
-            let mut compressor = libdeflater::Compressor::new(level);
-            out.resize(compressor.gzip_compress_bound(plain.len()), 0);
-            let length = compressor.gzip_compress(plain, out).expect("the bound holds any input");
-            out.truncate(length);
-        }
-        Codec::Snappy => snap_like(plain, original, out),
-        Codec::Lz4 => {
-            let mut encoder = FrameEncoder::with_frame_info(lz4_frame_like(original), &mut *out);
-            encoder.write_all(plain).expect(IN_MEMORY);
-            encoder.finish().expect(IN_MEMORY);
-        }
-        Codec::Zstd => {
-            out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-            let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("3 is a level");
-            compressor.compress_to_buffer(plain, out).expect("the bound holds any input");
-        }
-    }
-}
-
-fn damaged(codec: Codec, why: &dyn std::fmt::Display) -> Error {
+fn damaged(codec: Codec, why: &dyn fmt::Display) -> Error {
     Error::Decompress { codec: codec.name(), why: why.to_string() }
 }
 
-fn read_bounded(codec: Codec, from: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<()> {
-    from.take(limit as u64 + 1).read_to_end(out).map_err(|why| damaged(codec, &why))?;
-    if out.len() > limit { Err(Error::Bomb { limit }) } else { Ok(()) }
+/// Where plain text goes. What the buffer held before is written over, so that a buffer that serves
+/// again is not filled with zeros again.
+struct Room<'a> {
+    out: &'a mut Vec<u8>,
+    filled: usize,
+    limit: usize,
 }
 
-/// libdeflate where the input is one member, as every Kafka client writes it; the streaming decoder
-/// where it is not.
-fn gunzip(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
-    // A member ends with the CRC-32 and the size of its plain text (RFC 1952), and deflate expands
-    // at most 1,032 times, so a size that lies can't make us reserve more than that.
-    if let Some((_, trailer)) = input.split_last_chunk::<8>() {
-        let (crc, size) = trailer.split_at(4);
-        let crc = u32::from_le_bytes(crc.try_into().expect("four of eight bytes"));
-        let size = u32::from_le_bytes(size.try_into().expect("four of eight bytes")) as usize;
-        if size <= input.len().saturating_mul(1032) {
-            if size > limit {
-                return Err(Error::Bomb { limit });
-            }
-            out.resize(size, 0);
-            let plain = libdeflater::Decompressor::new().gzip_decompress(input, out);
-            if plain == Ok(size) && libdeflater::crc32(out) == crc {
-                return Ok(());
-            }
-            out.clear();
+impl Room<'_> {
+    /// The place for `length` bytes more, which count once they are [`Self::fill`]ed in.
+    fn next(&mut self, length: usize) -> Result<&mut [u8]> {
+        let end = self.filled.saturating_add(length);
+        if end > self.limit {
+            return Err(Error::Bomb { limit: self.limit });
         }
+        Ok(self.grown(end))
     }
-    read_bounded(Codec::Gzip, flate2::read::MultiGzDecoder::new(input), limit, out)
-}
 
-/// Version and oldest compatible version follow these eight bytes, an INT32 each.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
-const XERIAL_HEADER: usize = 16;
-/// Block size of the Java client.
-const XERIAL_BLOCK: usize = 32 * 1024;
+    /// The same for up to `most` bytes, fewer where the limit is near: its reader notices.
+    fn up_to(&mut self, most: usize) -> &mut [u8] {
+        let end = self.filled.saturating_add(most).min(self.limit.saturating_add(1));
+        self.grown(end)
+    }
 
-fn unsnap(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
-    let mut decoder = snap::raw::Decoder::new();
-    let mut append = |block: &[u8], out: &mut Vec<u8>| {
-        let length =
-            snap::raw::decompress_len(block).map_err(|why| damaged(Codec::Snappy, &why))?;
-        let start = out.len();
-        if length > limit.saturating_sub(start) {
-            return Err(Error::Bomb { limit });
+    fn grown(&mut self, end: usize) -> &mut [u8] {
+        if self.out.len() < end {
+            self.out.resize(end, 0);
         }
-        // Snappy's longest copy makes 64 bytes of three, so a length that lies can't make us
-        // reserve more than that.
-        if length > block.len().saturating_mul(64) {
-            return Err(damaged(Codec::Snappy, &"the stated length can't be true"));
-        }
-        out.resize(start + length, 0);
-        decoder.decompress(block, &mut out[start..]).map_err(|why| damaged(Codec::Snappy, &why))?;
-        Ok(())
-    };
-    if !input.starts_with(XERIAL_MAGIC) {
-        return append(input, out);
+        &mut self.out[self.filled..end]
     }
-    let mut rest = input.get(XERIAL_HEADER..).unwrap_or_default();
-    while !rest.is_empty() {
-        let block = rest.split_first_chunk::<4>().and_then(|(length, rest)| {
-            rest.split_at_checked(usize::try_from(i32::from_be_bytes(*length)).ok()?)
-        });
-        let Some((block, after)) = block else {
-            return Err(damaged(Codec::Snappy, &"a xerial block is cut off"));
-        };
-        append(block, out)?;
-        rest = after;
-    }
-    Ok(())
-}
 
-fn snap_like(plain: &[u8], original: &[u8], out: &mut Vec<u8>) {
-    let mut encoder = snap::raw::Encoder::new();
-    let mut append = |block: &[u8], out: &mut Vec<u8>| {
-        let start = out.len();
-        out.resize(start + snap::raw::max_compress_len(block.len()), 0);
-        let length = encoder.compress(block, &mut out[start..]);
-        out.truncate(start + length.expect("the buffer has the size that snap asks for"));
-    };
-    let header = original.get(..XERIAL_HEADER).filter(|head| head.starts_with(XERIAL_MAGIC));
-    let Some(header) = header else {
-        return append(plain, out);
-    };
-    out.extend_from_slice(header);
-    for block in plain.chunks(XERIAL_BLOCK) {
-        let length_at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        append(block, out);
-        let length = (out.len() - length_at - 4) as i32;
-        out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+    /// What was filled in before, and the place for up to `most` bytes more.
+    fn with_history(&mut self, most: usize) -> (&[u8], &mut [u8]) {
+        self.up_to(most);
+        let end = self.filled.saturating_add(most).min(self.out.len());
+        let (history, next) = self.out[..end].split_at_mut(self.filled);
+        (history, next)
     }
-}
 
-/// The options of an LZ4 frame: FLG is its fifth byte, BD its sixth.
-fn lz4_frame_like(original: &[u8]) -> FrameInfo {
-    let (flags, descriptor) = match original {
-        [_, _, _, _, flags, descriptor, ..] => (*flags, *descriptor),
-        _ => (0b0110_0000, 0b0100_0000),
-    };
-    let size = match (descriptor >> 4) & 0b111 {
-        5 => BlockSize::Max256KB,
-        6 => BlockSize::Max1MB,
-        7 => BlockSize::Max4MB,
-        _ => BlockSize::Max64KB,
-    };
-    FrameInfo::new()
-        .block_size(size)
-        .block_mode(BlockMode::Independent)
-        .block_checksums(flags & 0b0001_0000 != 0)
-        .content_checksum(flags & 0b0000_0100 != 0)
+    fn fill(&mut self, length: usize) -> Result<()> {
+        self.filled += length;
+        if self.filled > self.limit { Err(Error::Bomb { limit: self.limit }) } else { Ok(()) }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.next(bytes.len())?.copy_from_slice(bytes);
+        self.fill(bytes.len())
+    }
 }
 
 #[cfg(test)]
@@ -243,7 +187,7 @@ mod tests {
 
     /// The first bytes of what each client writes.
     fn framings() -> Vec<(Codec, Vec<u8>)> {
-        let xerial = [XERIAL_MAGIC, &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+        let xerial = [snappy::MAGIC, &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
         vec![
             (Codec::None, vec![]),
             (Codec::Gzip, vec![]),

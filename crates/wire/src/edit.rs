@@ -12,6 +12,11 @@ use std::ops::Range;
 
 use twox_hash::XxHash32;
 
+use crate::codec::lz4::{
+    HAS_BLOCK_CHECKSUMS, HAS_CONTENT_CHECKSUM, HAS_CONTENT_SIZE, HAS_DICTIONARY, MAGIC,
+    PLAIN_BLOCK, word,
+};
+
 /// The new plain text, and where it differs from the old one.
 pub(crate) struct Edits<'a> {
     plain: &'a [u8],
@@ -141,19 +146,6 @@ pub(crate) fn lz4(original: &[u8], edits: &Edits<'_>, out: &mut Vec<u8>) -> Opti
     (text == edits.plain.len()).then_some(())
 }
 
-const LZ4_MAGIC: u32 = 0x184d_2204;
-/// Bits of a frame's FLG byte.
-const HAS_BLOCK_CHECKSUMS: u8 = 1 << 4;
-const HAS_CONTENT_SIZE: u8 = 1 << 3;
-const HAS_CONTENT_CHECKSUM: u8 = 1 << 2;
-const HAS_DICTIONARY: u8 = 1;
-/// The bit of a block's size that says that it is not compressed.
-const PLAIN_BLOCK: u32 = 1 << 31;
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 /// Edits the frame at `at`, whose text begins at `text`; gives where both end.
 fn lz4_frame(
     original: &[u8],
@@ -164,7 +156,7 @@ fn lz4_frame(
     out: &mut Vec<u8>,
 ) -> Option<(usize, usize)> {
     let flags = *original.get(at + 4)?;
-    if word(original, at)? != LZ4_MAGIC || flags & HAS_DICTIONARY != 0 {
+    if word(original, at)? != MAGIC || flags & HAS_DICTIONARY != 0 {
         return None;
     }
     // Magic, FLG and BD, the size of the text, the header's checksum.

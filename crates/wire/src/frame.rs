@@ -84,16 +84,14 @@ pub fn splice(frame: &[u8], edits: &[Edit]) -> Vec<u8> {
     out
 }
 
-/// A byte string or RECORDS field: its length, compact in flexible versions, then its bytes.
-pub fn bytes_field(content: &[u8], flexible: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(content.len() + 5);
+/// Writes a byte string or RECORDS field: its length, compact in flexible versions, then its bytes.
+pub fn write_bytes(content: &[u8], flexible: bool, out: &mut Vec<u8>) {
     if flexible {
-        varint::write_u32(&mut out, content.len() as u32 + 1);
+        varint::write_u32(out, content.len() as u32 + 1);
     } else {
         out.extend_from_slice(&(content.len() as i32).to_be_bytes());
     }
     out.extend_from_slice(content);
-    out
 }
 
 /// A string field: its length, INT16 or compact in flexible versions, then its bytes.

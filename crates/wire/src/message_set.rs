@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::batch::{Entries, Entry, HEADER, LOG_APPEND_TIME, at};
-use crate::codec::{self, Codec};
+use crate::codec::{self, Codec, Codecs};
 use crate::translate::{Part, Parts, prefix, repack};
 use crate::{Error, Result, varint};
 
@@ -220,7 +220,7 @@ impl Found {
         set(at::COUNT, &(self.records.len() as i32).to_be_bytes());
         head.extend_from_slice(framing);
         let mut out = Vec::new();
-        repack(&head, codec, &plain, &mut out);
+        repack(&head, codec, &plain, &mut Codecs::default(), &mut out);
         Ok(out)
     }
 }

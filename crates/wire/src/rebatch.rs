@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{self, Batch, CONTROL, Header, LOG_APPEND_TIME, TRANSACTIONAL, at};
-use crate::codec;
+use crate::codec::{self, Codecs};
 use crate::crc::Difference;
 use crate::partitioner::partition_of;
 use crate::record::{Record, Records};
@@ -379,7 +379,7 @@ impl Packer {
         set(at::BASE_TIMESTAMP, &self.base_timestamp.to_be_bytes());
         set(at::MAX_TIMESTAMP, &self.max_timestamp.to_be_bytes());
         set(at::COUNT, &self.count.to_be_bytes());
-        repack(&head, original.header.codec()?, &self.plain, out);
+        repack(&head, original.header.codec()?, &self.plain, &mut Codecs::default(), out);
         Ok(self.count)
     }
 }

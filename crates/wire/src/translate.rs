@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::batch::{self, Batch, Entries, Entry, at};
-use crate::codec::{self, Codec};
+use crate::codec::{self, Codec, Codecs};
 use crate::crc;
 use crate::edit::{Buffers, Edits};
 use crate::message_set::{self, Replace, Replaced};
@@ -85,17 +85,35 @@ pub struct Translator {
     parts: Parts,
     end_offset: i64,
     decompressed_limit: usize,
+    codecs: Codecs,
     journal: Journal,
     buffers: Buffers,
     plain: Vec<u8>,
     packed: Vec<u8>,
+    rebuilt: Vec<u8>,
 }
 
 impl Translator {
     /// `decompressed_limit` bounds what one batch may grow to (`max.decompressed.message.bytes`).
     pub fn new(parts: Parts, decompressed_limit: usize) -> Self {
-        let (journal, buffers, plain, packed) = Default::default();
-        Self { parts, end_offset: i64::MAX, decompressed_limit, journal, buffers, plain, packed }
+        Self {
+            parts,
+            end_offset: i64::MAX,
+            decompressed_limit,
+            codecs: Codecs::default(),
+            journal: Journal::new(),
+            buffers: Buffers::default(),
+            plain: Vec::new(),
+            packed: Vec::new(),
+            rebuilt: Vec::new(),
+        }
+    }
+
+    /// What its buffers take, bytes.
+    pub fn memory(&self) -> usize {
+        let journal = self.journal.capacity() * size_of::<(usize, u32)>();
+        let buffers = [&self.plain, &self.packed, &self.rebuilt].map(Vec::capacity);
+        journal + buffers.iter().sum::<usize>()
     }
 
     /// Changes which sides of the records are looked at.
@@ -109,16 +127,11 @@ impl Translator {
     }
 
     /// Translates every batch of a RECORDS field. Uncompressed batches are patched where they
-    /// stand; where a compressed one changed, the whole field is returned anew.
+    /// stand; where a compressed one changed, the whole field is given anew.
     ///
     /// A partial batch at the end, control batches and batches that can't be read stay as they are.
-    pub fn records(
-        &mut self,
-        records: &mut [u8],
-        map: &IdMap,
-        tally: &mut Tally,
-    ) -> Option<Vec<u8>> {
-        let mut rebuilt: Option<Vec<u8>> = None;
+    pub fn records(&mut self, records: &mut [u8], map: &IdMap, tally: &mut Tally) -> Option<&[u8]> {
+        self.rebuilt.clear();
         let mut copied = 0;
         let mut start = 0;
         loop {
@@ -139,23 +152,21 @@ impl Translator {
             match changed {
                 Ok(false) => {}
                 // Nearly always it is the only one.
-                Ok(true) if start == 0 && end == records.len() => {
-                    return Some(std::mem::take(&mut self.packed));
-                }
+                Ok(true) if start == 0 && end == records.len() => return Some(&self.packed),
                 Ok(true) => {
-                    let out = rebuilt.get_or_insert_with(|| Vec::with_capacity(records.len() + 64));
-                    out.extend_from_slice(&records[copied..start]);
-                    out.extend_from_slice(&self.packed);
+                    self.rebuilt.extend_from_slice(&records[copied..start]);
+                    self.rebuilt.extend_from_slice(&self.packed);
                     copied = end;
                 }
                 Err(error) => tally.note(error),
             }
             start = end;
         }
-        if let Some(out) = &mut rebuilt {
-            out.extend_from_slice(&records[copied..]);
+        if copied == 0 {
+            return None;
         }
-        rebuilt
+        self.rebuilt.extend_from_slice(&records[copied..]);
+        Some(&self.rebuilt)
     }
 
     /// The ids in a RECORDS field that the map lacks; the field stays as it is.
@@ -187,7 +198,7 @@ impl Translator {
             let limit = self.decompressed_limit;
             let payload = match codec {
                 Codec::None => payload,
-                _ if codec::decompress(codec, payload, limit, &mut self.plain).is_ok() => {
+                _ if self.codecs.decompress(codec, payload, limit, &mut self.plain).is_ok() => {
                     &self.plain
                 }
                 // What can't be read passes as it is.
@@ -250,7 +261,8 @@ impl Translator {
         if !batch.crc_matches() {
             return Err(Error::BatchCrc);
         }
-        codec::decompress(codec, batch.payload(), self.decompressed_limit, &mut self.plain)?;
+        let limit = self.decompressed_limit;
+        self.codecs.decompress(codec, batch.payload(), limit, &mut self.plain)?;
         let (plain, journal) = (&mut self.plain, &mut self.journal);
         let done = patch::patch(plain, 0, header.count, self.parts, map, journal)?;
         tally.take(header.count, &done);
@@ -265,7 +277,7 @@ impl Translator {
         if codec::edit(codec, payload, &edits, &mut self.packed).is_some() {
             seal(&mut self.packed);
         } else {
-            repack(bytes, codec, &self.plain, &mut self.packed);
+            repack(bytes, codec, &self.plain, &mut self.codecs, &mut self.packed);
         }
         Ok(true)
     }
@@ -296,9 +308,15 @@ impl Tally {
 }
 
 /// Writes into `out` the batch whose header stands in `original` and whose records are `plain`.
-pub(crate) fn repack(original: &[u8], codec: Codec, plain: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn repack(
+    original: &[u8],
+    codec: Codec,
+    plain: &[u8],
+    codecs: &mut Codecs,
+    out: &mut Vec<u8>,
+) {
     let (head, payload) = original.split_at(batch::HEADER);
-    codec::compress(codec, plain, payload, out);
+    codecs.compress(codec, plain, payload, out);
     out.splice(0..0, head.iter().copied());
     seal(out);
 }
