@@ -107,7 +107,7 @@ impl<'a> Login<'a> {
                     let start = RequestStart::parse(&frame[4..]).map_err(End::Request)?;
                     if versions::knows(start.api_version) {
                         pending.push(Due::Answer(start));
-                        write(to, &frame).await.map_err(End::Broker)?;
+                        write(to, frame).await.map_err(End::Broker)?;
                     } else {
                         pending.push(Due::Local(versions::too_new(start)));
                     }

@@ -322,13 +322,13 @@ impl<'a> Rewriter<'a> {
                 }
                 _ => i64::MAX,
             };
-            let content = 4 + field.content.start..4 + field.content.end;
+            let records = 4 + field.content.start..4 + field.content.end;
             let context = treatment.context;
             if treatment.resolves() && !goes_back {
                 let missing = pool::with_translator(limit, |translator| {
                     translator.look_at(treatment.parts);
                     translator.look_before(end);
-                    translator.missing(&sized[content.clone()], &loaded.contexts[context].ids)
+                    translator.missing(&sized[records.clone()], &loaded.contexts[context].ids)
                 });
                 if !missing.is_empty() {
                     self.shared.resolve(context, &missing).await;
@@ -343,8 +343,8 @@ impl<'a> Rewriter<'a> {
             pool::with_translator(limit, |translator| {
                 translator.look_at(treatment.parts);
                 translator.look_before(end);
-                let (before, records) = sized.split_at_mut(content.start);
-                let changed = translator.records(&mut records[..content.len()], map, &mut tally);
+                let (before, rest) = sized.split_at_mut(records.start);
+                let changed = translator.records(&mut rest[..records.len()], map, &mut tally);
                 let is_rejected = rejects && tally.first_unmapped.is_some();
                 match changed {
                     _ if is_rejected => rewritten.rebuilt.replace(before, range, &[], flexible),
