@@ -1,13 +1,15 @@
 //! What translating costs beside copying the same bytes: `cargo bench --bench patch_core`.
 //!
 //! Batches of 900 kB, every value with an id that changes, 64 MiB in all, so that neither side finds
-//! them in a cache. Each pass translates there or back; the median of the passes is shown.
+//! them in a cache. Each pass translates there or back; the median of the passes is shown, and written
+//! to `target/patch_core.json`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use testbed::batches::{self, Noise};
-use wire::codec::{self, Codec};
+use wire::codec::{Codec, Codecs};
 use wire::translate::Parts;
 use wire::{IdMap, Tally, Translator};
 
@@ -19,8 +21,9 @@ const NEW: u32 = 60_000;
 
 fn main() {
     println!("codec   record    ns/record     GB/s   of memcpy");
+    let mut figures = Vec::new();
     for size in [100, 1024, 10 * 1024] {
-        row(Codec::None, size);
+        figures.push(row(Codec::None, size));
     }
     println!();
     println!(
@@ -35,12 +38,15 @@ fn main() {
                 for &ids in ids {
                     let widths = if is_edited { &[1_u32, 4][..] } else { &[1][..] };
                     for &width in widths {
-                        compressed(codec, text, size, ids, width);
+                        figures.push(compressed(codec, text, size, ids, width));
                     }
                 }
             }
         }
     }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/patch_core.json");
+    let figures = serde_json::to_string_pretty(&figures).expect("its keys are strings");
+    std::fs::write(path, figures).expect("the target folder can be written");
 }
 
 /// What the records are like.
@@ -52,7 +58,7 @@ enum Text {
 }
 
 /// Batches with `ids` schema ids by turns, whose new ones differ in `width` bytes.
-fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) {
+fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) -> Value {
     let mut noise = Noise::default();
     let records = (BATCH / size).max(1);
     let plain = batches::payload(records, size, |offset, out| {
@@ -67,7 +73,7 @@ fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) {
     let count = if codec == Codec::Gzip || codec == Codec::Zstd { 4 } else { 16 };
     let (mut translating, mut packing) = (Vec::new(), Vec::new());
     let (mut back, mut again) = (Vec::new(), Vec::new());
-    let mut rebuilt = Vec::new();
+    let (mut rebuilt, mut codecs) = (Vec::new(), Codecs::default());
     // By turns, so that other work on the machine meets both.
     for _ in 0..9 {
         let mut batches: Vec<Vec<u8>> = (0..count).map(|_| original.clone()).collect();
@@ -81,23 +87,26 @@ fn compressed(codec: Codec, text: Text, size: usize, ids: u32, width: u32) {
         let start = Instant::now();
         for batch in &batches {
             let packed = &batch[61..];
-            codec::decompress(codec, packed, 1 << 26, &mut back).expect("it was just compressed");
-            codec::compress(codec, &back, packed, &mut again);
+            codecs.decompress(codec, packed, 1 << 26, &mut back).expect("it was just compressed");
+            codecs.compress(codec, &back, packed, &mut again);
         }
         packing.push(start.elapsed());
     }
     // What the same library makes of the new text.
-    codec::decompress(codec, &rebuilt[61..], 1 << 26, &mut back).expect("it was just written");
-    codec::compress(codec, &back, &rebuilt[61..], &mut again);
+    codecs.decompress(codec, &rebuilt[61..], 1 << 26, &mut back).expect("it was just written");
+    codecs.compress(codec, &back, &rebuilt[61..], &mut again);
     let (translating, packing) = (median(translating).as_secs_f64(), median(packing).as_secs_f64());
+    let (name, text) = (codec.name(), format!("{text:?}"));
+    let gigabytes = (plain.len() * count) as f64 / translating / 1e9;
+    let (ratio, packed) = (translating / packing, (rebuilt.len() - 61) as f64);
+    let growth = (packed / again.len() as f64 - 1.0) * 100.0;
     println!(
-        "{:<7} {:<7} {size:>6} {ids:>4} {width:>6} {:>9.2} {:>6.2}x {:>6.2}%",
-        codec.name(),
-        format!("{text:?}"),
-        (plain.len() * count) as f64 / translating / 1e9,
-        translating / packing,
-        ((rebuilt.len() - 61) as f64 / again.len() as f64 - 1.0) * 100.0,
+        "{name:<7} {text:<7} {size:>6} {ids:>4} {width:>6} {gigabytes:>9.2} {ratio:>6.2}x {growth:>6.2}%"
     );
+    json!({
+        "kind": "compressed", "codec": name, "text": text, "record": size, "ids": ids, "width": width,
+        "gigabytes_per_second": gigabytes, "of_repacking": ratio, "growth_percent": growth,
+    })
 }
 
 impl Text {
@@ -127,7 +136,7 @@ impl Text {
     }
 }
 
-fn row(codec: Codec, size: usize) {
+fn row(codec: Codec, size: usize) -> Value {
     let records = (BATCH / size).max(1);
     let batch = batches::batch(codec, &batches::letters(OLD, records, size), records);
     let count = (WORKING_SET / batch.len()).max(1);
@@ -153,13 +162,15 @@ fn row(codec: Codec, size: usize) {
     let bytes: usize = batches.iter().map(Vec::len).sum();
     let mut copy = vec![0; bytes];
     let copying = median((0..PASSES).map(|_| memcpy(&batches, &mut copy)).collect());
-    println!(
-        "{:<7} {size:>6} {:>12.2} {:>8.2} {:>10.2}x",
-        codec.name(),
-        translating.as_secs_f64() * 1e9 / (records * count) as f64,
-        bytes as f64 / translating.as_secs_f64() / 1e9,
-        copying.as_secs_f64() / translating.as_secs_f64(),
-    );
+    let name = codec.name();
+    let nanoseconds = translating.as_secs_f64() * 1e9 / (records * count) as f64;
+    let gigabytes = bytes as f64 / translating.as_secs_f64() / 1e9;
+    let ratio = copying.as_secs_f64() / translating.as_secs_f64();
+    println!("{name:<7} {size:>6} {nanoseconds:>12.2} {gigabytes:>8.2} {ratio:>10.2}x");
+    json!({
+        "kind": "core", "codec": name, "record": size, "nanoseconds_a_record": nanoseconds,
+        "gigabytes_per_second": gigabytes, "of_memcpy": ratio,
+    })
 }
 
 fn memcpy(batches: &[Vec<u8>], copy: &mut [u8]) -> Duration {
