@@ -7,7 +7,9 @@ pub mod list;
 pub mod map;
 pub mod offsets;
 pub mod proxy;
+pub mod report;
 pub mod restore;
+pub mod shell;
 pub mod validate;
 pub mod verify;
 

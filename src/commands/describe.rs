@@ -19,33 +19,33 @@ pub async fn run(path: &str, backup_id: &str, format: Format) -> Result<(), Fail
 /// What a backup holds, as it is shown.
 #[derive(Debug, Serialize)]
 pub struct Description {
-    backup_id: String,
-    place: String,
-    started_at: String,
-    finished_at: String,
-    runs: u32,
+    pub(super) backup_id: String,
+    pub(super) place: String,
+    pub(super) started_at: String,
+    pub(super) finished_at: String,
+    pub(super) runs: u32,
     cluster_id: Option<String>,
-    topics: Vec<Topic>,
+    pub(super) topics: Vec<Topic>,
     /// Consumer groups with offsets in these topics; none where the cluster does not list them.
-    groups: Option<Vec<String>>,
+    pub(super) groups: Option<Vec<String>>,
     schema_registry: SchemaRegistry,
 }
 
 #[derive(Debug, Serialize)]
-struct Topic {
-    name: String,
-    partitions: usize,
-    records: u64,
-    bytes: u64,
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) partitions: usize,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
     /// Offsets that were deleted before they could be captured.
-    gaps: Vec<Gap>,
+    pub(super) gaps: Vec<Gap>,
     /// Offsets of aborted transactions, left out.
-    aborted: u64,
+    pub(super) aborted: u64,
 }
 
 /// Offsets from one to another, both in it.
 #[derive(Debug, Serialize)]
-struct Gap {
+pub(super) struct Gap {
     partition: i32,
     from: i64,
     to: i64,

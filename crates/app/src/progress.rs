@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Between two log lines.
@@ -15,6 +17,11 @@ const FRAME: Duration = Duration::from_millis(200);
 
 /// The bars on this terminal; hidden where stderr is none.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Shows none of them.
+pub fn hide() {
+    BARS.set_draw_target(ProgressDrawTarget::hidden());
+}
 
 /// Counts what is done of a known total.
 #[derive(Debug)]

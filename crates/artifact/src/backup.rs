@@ -216,8 +216,7 @@ impl Document {
     pub fn new(value: &impl Serialize) -> Self {
         let mut bytes = serde_json::to_vec_pretty(value).expect("manifests have string keys only");
         bytes.push(b'\n');
-        let sha256 = escape::hex(&Sha256::digest(&bytes));
-        let sum = ObjectSum { bytes: bytes.len() as u64, sha256, object: None };
+        let sum = ObjectSum::of(&bytes);
         Self { bytes, sum }
     }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use wire::rebatch::Window;
+
+use crate::escape;
 
 /// The format that this program writes; it reads this and earlier ones.
 pub const FORMAT_VERSION: u32 = 1;
@@ -320,6 +323,12 @@ pub struct ObjectSum {
 }
 
 impl ObjectSum {
+    /// Of these bytes, in the usual place.
+    pub fn of(bytes: &[u8]) -> Self {
+        let sha256 = escape::hex(&Sha256::digest(bytes));
+        Self { bytes: bytes.len() as u64, sha256, object: None }
+    }
+
     /// The object's place in the backup, where `usual` is the one that [`crate::layout`] gives.
     pub fn place<'a>(&'a self, usual: &'a str) -> &'a str {
         self.object.as_deref().unwrap_or(usual)

@@ -11,10 +11,10 @@ mod netns;
 mod python;
 
 pub use apicurio::Apicurio;
-pub use fetch::{available, java, kafka_libraries};
+pub use fetch::{available, helm, java, kafka_libraries};
 pub use kafka::{
     Extras, Kafka, Release, java_program, start_java_program, start_mirror_maker, tool, tool_says,
     tool_with_hosts,
 };
 pub use netns::{in_own_network, redirect};
-pub use python::python;
+pub use python::{python, python_for_manifests};

@@ -108,6 +108,27 @@ pub(super) fn apicurio_libraries() -> PathBuf {
     })
 }
 
+/// Helm, built from its Go module. Says where Go is missing, as [`available`] does.
+///
+/// # Panics
+///
+/// Where it can't be built.
+pub fn helm() -> Option<PathBuf> {
+    const MODULE: &str = "helm.sh/helm/v3/cmd/helm@v3.16.4";
+    if Command::new("go").arg("version").output().is_err() {
+        assert!(
+            std::env::var_os("REQUIRE_REAL").is_none(),
+            "REQUIRE_REAL is set, but go can't be run"
+        );
+        eprintln!("skipped: go can't be run");
+        return None;
+    }
+    let folder = once("helm-3.16.4", |folder| {
+        run(Command::new("go").args(["install", MODULE]).env("GOBIN", folder));
+    });
+    Some(folder.join("helm"))
+}
+
 /// Debian packages, unpacked below a folder of ours: nothing is installed on the machine.
 pub(super) fn debian(name: &str, packages: &[&str]) -> PathBuf {
     once(name, |folder| {

@@ -74,7 +74,8 @@ configMap: { name: {{ .Values.idMap.configMap | default (printf "%s-id-map" (inc
 {{- if $p.gateway.clientCa }}{{ $_ := set $tls "client_ca" "/etc/tls/ca.crt" }}{{ end -}}
 {{- $_ := set $listen "tls" $tls -}}
 {{- end -}}
-{{- $target := dict "bootstrap_servers" (required "proxy.target.bootstrapServers is needed" $p.target.bootstrapServers) -}}
+{{- if not $p.target.bootstrapServers }}{{ fail "proxy.target.bootstrapServers is needed" }}{{ end -}}
+{{- $target := dict "bootstrap_servers" $p.target.bootstrapServers -}}
 {{- with $p.target.security }}{{ $_ := set $target "security" . }}{{ end -}}
 {{- $map := dict "file" (include "sm.mapFile" .) "context" .Values.idMap.context "reload_every" .Values.idMap.reloadEvery -}}
 {{- $admin := dict "listen" (printf "0.0.0.0:%v" $p.adminPort) "token" "${ADMIN_TOKEN}" -}}
