@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use backup::Shard;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{self, Format};
@@ -98,33 +98,24 @@ pub enum Command {
     },
     /// Show what a backup holds
     Describe {
-        /// A folder, or s3://bucket/prefix
-        #[arg(long)]
-        path: String,
-        /// The backup's id
-        #[arg(long)]
-        backup_id: String,
+        /// Which
+        #[command(flatten)]
+        backup: OneBackup,
     },
     /// Check a backup against its manifests
     Validate {
-        /// A folder, or s3://bucket/prefix
-        #[arg(long)]
-        path: String,
-        /// The backup's id
-        #[arg(long)]
-        backup_id: String,
+        /// Which
+        #[command(flatten)]
+        backup: OneBackup,
         /// Read every record, and look whether its schema is in the backup
         #[arg(long)]
         deep: bool,
     },
     /// Write down what a backup holds, whether it is whole, and how ids changed: for a change ticket
     Report {
-        /// A folder, or s3://bucket/prefix
-        #[arg(long)]
-        path: String,
-        /// The backup's id
-        #[arg(long)]
-        backup_id: String,
+        /// Which
+        #[command(flatten)]
+        backup: OneBackup,
         /// Read every record, and look whether its schema is in the backup
         #[arg(long)]
         deep: bool,
@@ -156,6 +147,17 @@ pub enum Command {
         #[arg(long, short)]
         output: PathBuf,
     },
+}
+
+/// Names a backup.
+#[derive(Debug, Args)]
+pub struct OneBackup {
+    /// A folder, or s3://bucket/prefix
+    #[arg(long)]
+    pub path: String,
+    /// The backup's id
+    #[arg(long)]
+    pub backup_id: String,
 }
 
 /// What is done with id maps.

@@ -130,11 +130,14 @@ fn config_check_hides_secrets() {
 #[test]
 fn the_proxys_map() {
     let shop = Workshop::new();
-    let run = |map: &std::path::Path| {
+    let with = |map: &std::path::Path, more: &[&str]| {
         let yaml = shop.proxy_yaml("127.0.0.1:1", map, "{ produce: true }");
-        Command::new(bins::path("schema-proxy")).arg("--config").arg(yaml).output().unwrap()
+        let mut proxy = Command::new(bins::path("schema-proxy"));
+        proxy.arg("--config").arg(yaml).args(more).output().unwrap()
     };
-    let missing = run(&shop.path("none.json"));
+    let run = |map: &std::path::Path| with(map, &[]);
+    // A run would wait for it.
+    let missing = with(&shop.path("none.json"), &["--check"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("none.json does not exist"), "{}", stderr(&missing));
     let broken = run(&shop.write("map.json", "{\"5\": 105,\n\"5\": 106}"));

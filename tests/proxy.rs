@@ -483,6 +483,36 @@ async fn a_map_over_http_contexts_and_idle_connections() {
     assert!(metrics.contains("failures_total{reason=\"idle\"}"), "{metrics}");
 }
 
+/// A map that is not there yet is waited for; until then nothing passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_map_nothing_passes() {
+    let kafka = Embedded::start(1).await.unwrap();
+    client::create_topic(&kafka.bootstrap(), "orders", 1).await.unwrap();
+    let shop = Workshop::new();
+    let file = shop.proxy_yaml(&kafka.bootstrap(), &shop.path("map.json"), "{}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("map.json }", "map.json, reload_every: 100ms }")).unwrap();
+    let mut process = shop.start_proxy(&file);
+    let admin = process.wait_for(|line| {
+        let (_, rest) = line
+            .split_once("map.json does not exist; until it is there nothing passes, and http://")?;
+        Some(rest.split('/').next()?.to_owned())
+    });
+    let mut waiting = RunningProxy { process, bootstrap: String::new(), admin };
+    let (status, why) = waiting.get("/readyz");
+    assert!(status == 503 && why.contains("map.json does not exist"), "{status} {why}");
+    assert_eq!(waiting.get("/healthz").0, 200);
+    // Stopped while it waits it ends at once, and well.
+    let other = shop.start_proxy(&file);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(other.terminate(), Some(0));
+    shop.write("map.json", r#"{"5": 105}"#);
+    waiting.bootstrap = Workshop::bootstrap_of(&mut waiting.process);
+    write_through(&waiting, 5).await;
+    assert_eq!(ids(&kafka, 1).await, [105]);
+    assert_eq!(waiting.metric("schema_proxy_ids_translated_total"), 1);
+}
+
 /// What a scrape has is in the documentation, with its type.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_documented() {

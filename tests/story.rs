@@ -203,7 +203,7 @@ async fn read_through(brokers: Brokers) {
     }
     // All three brokers have their ports here.
     let log = proxy.process.output();
-    assert_eq!(log.matches("is here on port").count(), 3, "{log}");
+    assert_eq!(log.matches(" is here as ").count(), 3, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,6 @@ use wire::message::{Message, Met, Role, Value};
 use wire::varint;
 
 use crate::connection::End;
-use crate::requests::resize;
 use crate::{Shared, brokers};
 
 /// DescribeCluster lists controllers on request (KIP-919); those are not on our ports.
@@ -56,7 +55,7 @@ pub(crate) fn rewrite(
     for edit in &mut edits {
         edit.range = edit.range.start + 4..edit.range.end + 4;
     }
-    Ok(Some(resize(frame::splice(sized, &edits))))
+    Ok(Some(frame::resized(frame::splice(sized, &edits))))
 }
 
 #[derive(Default)]

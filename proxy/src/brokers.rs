@@ -116,6 +116,19 @@ async fn greets_strangers(target: &[Address], security: &Security) -> bool {
     false
 }
 
+/// Whether this is where one of the target's brokers is.
+pub(crate) async fn is_one(shared: &Shared, wanted: SocketAddr) -> bool {
+    let mut all = shared.settings.target.clone();
+    all.extend(shared.brokers.nodes().values().map(|it| it.upstream.borrow().clone()));
+    for Address { host, port } in all.into_iter().filter(|it| it.port == wanted.port()) {
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        if found.is_ok_and(|mut found| found.any(|it| it == wanted)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Where a broker is that a client names; one that is not known yet is looked for.
 pub(crate) async fn named(shared: &Arc<Shared>, node: i32) -> Option<watch::Receiver<Address>> {
     if let Some(known) = shared.brokers.upstream(node) {

@@ -76,6 +76,10 @@ pub(crate) enum End {
         "the proxy's own connection was redirected to it: exempt the user that it runs as from the rule"
     )]
     Circle,
+    #[error(
+        "the client wants to go to {0}, which is no broker of the target, and must not see our credentials"
+    )]
+    Stranger(SocketAddr),
     #[error("{0} connections are open, which is limits.max_connections")]
     TooMany(usize),
     #[error("the broker moved to another address")]
@@ -119,6 +123,7 @@ impl End {
             Self::Session(_) => "session",
             Self::NoSuchBroker(_) => "no_such_broker",
             Self::Circle => "circle",
+            Self::Stranger(_) => "stranger",
             Self::TooMany(_) => "too_many",
             Self::Moved => "broker_moved",
             Self::Idle => "idle",
@@ -215,6 +220,9 @@ async fn run(
         upstream = Upstream::Broker(broker.ok_or(End::NoSuchBroker(node))?);
     }
     if let Some(wanted) = destination {
+        if shared.settings.security.sasl().is_some() && !brokers::is_one(shared, wanted).await {
+            return Err(End::Stranger(wanted));
+        }
         // The broker's certificate may be for its name alone.
         let host = name.unwrap_or_else(|| wanted.ip().to_string());
         upstream = Upstream::Redirected(Address { host, port: wanted.port() });

@@ -22,6 +22,7 @@ mod redirected;
 mod requests;
 mod resolver;
 mod responses;
+mod rewriter;
 mod room;
 mod rules;
 mod tls;

@@ -13,7 +13,6 @@ use wire::frame::{self, RequestStart};
 use crate::connection::End;
 use crate::pending::{Due, Pending};
 use crate::reader::{FrameReader, write};
-use crate::requests::resize;
 use crate::{apis, versions};
 
 /// How long a client may take to come in.
@@ -67,7 +66,7 @@ impl<'a> Login<'a> {
             let turn = exchange.login.hear(frame);
             return Ok(turned(turn, |told, refused| {
                 // Nothing but the end of the connection says so.
-                if refused { Vec::new() } else { resize([&[0; 4], told].concat()) }
+                if refused { Vec::new() } else { frame::resized([&[0; 4], told].concat()) }
             }));
         }
         let start = RequestStart::parse(frame).map_err(End::Request)?;
@@ -199,5 +198,5 @@ fn sized(start: RequestStart, body: &impl Encodable, version: i16, flexible: boo
         out.push(0);
     }
     body.encode(&mut out, version).expect("a message of our own can be written");
-    resize(out)
+    frame::resized(out)
 }

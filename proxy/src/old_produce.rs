@@ -4,8 +4,6 @@
 use wire::cursor::Cursor;
 use wire::frame::{self, RequestStart};
 
-use crate::requests::resize;
-
 /// The versions that carry message sets.
 pub(crate) const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
 /// UNSUPPORTED_VERSION
@@ -45,5 +43,5 @@ pub(crate) fn refusal(request: &[u8], start: RequestStart) -> wire::Result<Optio
         // Throttle time.
         out.extend(0_i32.to_be_bytes());
     }
-    Ok((acks != 0).then(|| resize(out)))
+    Ok((acks != 0).then(|| frame::resized(out)))
 }

@@ -57,6 +57,7 @@ impl Drop for Pooled {
 pub(crate) fn with_translator<T>(limit: usize, work: impl FnOnce(&mut Translator) -> T) -> T {
     TRANSLATOR.with_borrow_mut(|kept| {
         let translator = kept.get_or_insert_with(|| Translator::new(Parts::BOTH, limit));
+        translator.limit_to(limit);
         let done = work(translator);
         if translator.memory() > LARGEST * 4 {
             *kept = None;

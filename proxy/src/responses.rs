@@ -11,7 +11,7 @@ use wire::message::{Message, Met, Role, Value};
 use crate::connection::End;
 use crate::pending::{Due, Pending, Rejection};
 use crate::reader::{FrameReader, Head, write};
-use crate::requests::{Direction, Fields, Rebuilt, Rewriter, resize};
+use crate::rewriter::{Direction, Fields, Rebuilt, Rewriter};
 use crate::{Fetch, Reach, Shared, addresses, apis, versions};
 
 /// The correlation id, the first field of every response.
@@ -168,5 +168,5 @@ fn tell(
         }
         _ => {}
     })?;
-    Ok(resize(frame::splice(sized, &edits)))
+    Ok(frame::resized(frame::splice(sized, &edits)))
 }

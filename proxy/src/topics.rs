@@ -10,7 +10,6 @@ use wire::shapes::METADATA_RESPONSE;
 use wire::varint;
 
 use crate::apis;
-use crate::requests::resize;
 
 /// Names of topics by their ids (KIP-516), as Metadata responses told them.
 #[derive(Debug, Default)]
@@ -87,5 +86,5 @@ pub(crate) fn question(ids: &BTreeSet<Vec<u8>>) -> (RequestStart, Vec<u8>) {
     }
     // Create no topics, leave out what may be done with them; no tags.
     out.extend([0, 0, 0]);
-    (start, resize(out))
+    (start, frame::resized(out))
 }

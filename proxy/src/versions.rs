@@ -4,13 +4,12 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use wire::frame::RequestStart;
+use wire::frame::{self, RequestStart};
 use wire::id_map::{READ_FEATURE, WRITTEN_FEATURE};
 use wire::shapes::{API_VERSIONS_RESPONSE, PRODUCE_REQUEST};
 
 use crate::apis;
 use crate::connection::End;
-use crate::requests::resize;
 use crate::{Fetch, Shared};
 
 /// UNSUPPORTED_VERSION
@@ -107,5 +106,5 @@ fn sized(
     let mut out = vec![0; 4];
     out.extend_from_slice(&of.correlation_id.to_be_bytes());
     response.encode(&mut out, version).map_err(|why| why.to_string())?;
-    Ok(resize(out))
+    Ok(frame::resized(out))
 }

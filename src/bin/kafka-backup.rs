@@ -39,14 +39,14 @@ async fn main() -> ExitCode {
         Command::Prune { path, keep, dry_run } => {
             commands::list::prune(&path, keep, dry_run, format).await
         }
-        Command::Describe { path, backup_id } => {
-            commands::describe::run(&path, &backup_id, format).await
+        Command::Describe { backup } => {
+            commands::describe::run(&backup.path, &backup.backup_id, format).await
         }
-        Command::Validate { path, backup_id, deep } => {
-            commands::validate::run(&path, &backup_id, deep, format).await
+        Command::Validate { backup, deep } => {
+            commands::validate::run(&backup.path, &backup.backup_id, deep, format).await
         }
-        Command::Report { path, backup_id, deep, output } => {
-            commands::report::run(&path, &backup_id, deep, &output).await
+        Command::Report { backup, deep, output } => {
+            commands::report::run(&backup.path, &backup.backup_id, deep, &output).await
         }
         Command::Offsets { command } => match command {
             OffsetsCommand::Snapshot { config, group, output } => {

@@ -1,8 +1,9 @@
 //! `schema-proxy`
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::proxy::{
@@ -10,9 +11,15 @@ use ::proxy::{
     Rules, Settings, Treatment,
 };
 use ::restore::groups::Snapshot;
-use app::{Selection, SettingsError, admin, shutdown};
+use app::admin::{self, Admin};
+use app::{Selection, SettingsError, shutdown};
+use async_trait::async_trait;
 use kafka::login::Users;
 use kafka::security::PasswordMechanism;
+use prometheus::Registry;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use wire::id_map::{DEFAULT_CONTEXT, MapFile};
 use wire::translate::Parts;
 
@@ -24,9 +31,17 @@ use crate::settings::proxy::{self as settings, IdMapFile, Listen, ProxyFile, Sas
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
+    let checked = proxy_settings(file, &settings)?;
     let place = map_place(&settings).await?;
-    // Its mistakes are told as those of a file that the user wrote.
-    let first = checked_map(&settings, &place).await?;
+    let address = settings.admin.listen;
+    let cant_listen = |why| Failure::Failed(format!("can't listen on {address}: {why}"));
+    let listener = admin::bind(address).await.map_err(cant_listen)?;
+    let admin_address = listener.local_addr().unwrap_or(address);
+    let token = settings.admin.token.as_ref().map(app::Secret::guarded);
+    // Until then nothing may pass.
+    let Some(first) = first_map(&settings, &place, &listener, token.clone()).await? else {
+        return Ok(());
+    };
     let map = MapSettings {
         source: Arc::new(place),
         first,
@@ -35,16 +50,9 @@ pub async fn run(file: &Path) -> Result<(), Failure> {
         both_ways: fetch(settings.rewrite.fetch) == Fetch::Reverse,
     };
     warn_of_open_doors(&settings);
-    let proxy = Proxy::start(proxy_settings(file, &settings)?, map)
-        .await
-        .map_err(|why| Failure::Failed(why.to_string()))?;
+    let proxy = Proxy::start(checked, map).await.map_err(|why| Failure::Failed(why.to_string()))?;
     let ids = proxy.ids();
-    let address = settings.admin.listen;
-    let listener = admin::bind(address)
-        .await
-        .map_err(|why| Failure::Failed(format!("can't listen on {address}: {why}")))?;
-    let admin_address = listener.local_addr().unwrap_or(address);
-    let token = settings.admin.token.as_ref().map(|it| it.expose().to_owned().into());
+    let listener = TcpListener::from_std(listener).map_err(cant_listen)?;
     let serving = tokio::spawn(admin::serve(listener, proxy.admin(), token));
     tracing::info!(
         "clients bootstrap at {}, metrics are at http://{admin_address}/metrics, the map has {ids} ids",
@@ -79,20 +87,103 @@ fn warn_of_open_doors(settings: &ProxyFile) {
 }
 
 async fn reload_on_hangup(proxy: &Proxy) -> Infallible {
-    while shutdown::hung_up().await.is_ok() {
+    let Ok(mut hang_ups) = shutdown::HangUps::listen() else {
+        // Without signals there is nothing to wait for.
+        return std::future::pending().await;
+    };
+    loop {
+        hang_ups.next().await;
         proxy.reload_map().await;
     }
-    // Without signals there is nothing to wait for.
-    std::future::pending().await
 }
 
 /// Reads the file as a run would.
 pub async fn check(file: &Path) -> Result<(), Failure> {
     let settings: ProxyFile = app::settings::load(file)?;
     proxy_settings(file, &settings)?;
-    let map = checked_map(&settings, &map_place(&settings).await?).await?;
+    let map = checked(&settings, map_place(&settings).await?.map().await?)?;
     eprintln!("{}: no mistakes found, the map has {} ids", file.display(), map.mapping.len());
     Ok(())
+}
+
+/// The first map. While it is not there or can't be reached, `/readyz` says so; its mistakes are those of
+/// a file that the user wrote. `None` where the process is asked to stop first.
+async fn first_map(
+    settings: &ProxyFile,
+    place: &MapPlace,
+    listener: &std::net::TcpListener,
+    token: Option<SecretString>,
+) -> Result<Option<MapFile>, Failure> {
+    let mut waiting: Option<(Arc<NoMap>, AbortOnDrop)> = None;
+    loop {
+        let why = match place.read().await {
+            Ok(text) => return checked(settings, place.parse(&text)?).map(Some),
+            Err(why) => why.to_string(),
+        };
+        if let Some((shown, _)) = &waiting {
+            shown.tell(why);
+        } else {
+            let listener = listener.try_clone().and_then(TcpListener::from_std);
+            let listener = listener.map_err(|why| Failure::Failed(why.to_string()))?;
+            let address = listener.local_addr().unwrap_or(settings.admin.listen);
+            let shown =
+                Arc::new(NoMap { metrics: Registry::new(), address, why: Mutex::default() });
+            shown.tell(why);
+            let serving =
+                admin::serve(listener, Arc::clone(&shown) as Arc<dyn Admin>, token.clone());
+            waiting = Some((shown, AbortOnDrop(tokio::spawn(serving))));
+        }
+        tokio::select! {
+            signal = shutdown::asked() => {
+                signal.map_err(|why| Failure::Failed(why.to_string()))?;
+                return Ok(None);
+            }
+            () = tokio::time::sleep(settings.id_map.reload_every.0) => {}
+        }
+    }
+}
+
+/// What the admin port tells before there is a map.
+struct NoMap {
+    metrics: Registry,
+    address: SocketAddr,
+    why: Mutex<String>,
+}
+
+impl NoMap {
+    fn tell(&self, why: String) {
+        let mut told = self.why.lock().expect("nothing panics while it holds the reason");
+        if *told != why {
+            tracing::error!(
+                "{why}; until it is there nothing passes, and http://{}/readyz says so",
+                self.address
+            );
+            *told = why;
+        }
+    }
+}
+
+#[async_trait]
+impl Admin for NoMap {
+    fn metrics(&self) -> &Registry {
+        &self.metrics
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        Err(self.why.lock().expect("nothing panics while it holds the reason").clone())
+    }
+
+    async fn answer(&self, _: &str, _: &str) -> Option<Result<String, String>> {
+        None
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn map_place(settings: &ProxyFile) -> Result<MapPlace, Failure> {
@@ -101,9 +192,8 @@ async fn map_place(settings: &ProxyFile) -> Result<MapPlace, Failure> {
 }
 
 /// The map, if it can do what it is for.
-async fn checked_map(settings: &ProxyFile, place: &MapPlace) -> Result<MapFile, Failure> {
+fn checked(settings: &ProxyFile, map: MapFile) -> Result<MapFile, Failure> {
     let file = &settings.id_map.file;
-    let map = place.map().await?;
     for context in contexts(settings) {
         if context != DEFAULT_CONTEXT && !map.contexts.contains_key(&context) {
             tracing::warn!("the id map {file} has no ids of context {context} yet");

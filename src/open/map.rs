@@ -115,8 +115,12 @@ impl MapPlace {
 
     /// The map as it is now.
     pub(crate) async fn map(&self) -> Result<MapFile, Failure> {
-        let text = self.read().await?;
-        MapFile::parse(&text).map_err(|why| Failure::Usage(format!("id map {}: {why}", self.name)))
+        self.parse(&self.read().await?)
+    }
+
+    /// The map that was read.
+    pub(crate) fn parse(&self, text: &str) -> Result<MapFile, Failure> {
+        MapFile::parse(text).map_err(|why| Failure::Usage(format!("id map {}: {why}", self.name)))
     }
 }
 

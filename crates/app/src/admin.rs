@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::logging;
 
@@ -34,15 +35,16 @@ pub trait Admin: Send + Sync + 'static {
 /// A client that sends no request within this time is let go.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Binds the port; port 0 takes a free one.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Binds the port; port 0 takes a free one. It is for one [`serve`] after the other.
+pub async fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    TcpListener::bind(address).await?.into_std()
 }
 
-/// Answers until the future is dropped. With a token, whoever asks for more than health has to show
+/// Answers until the future is dropped, which closes its connections too. With a token, whoever asks for more than health has to show
 /// it (RFC 6750).
 pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>, token: Option<SecretString>) {
     let token = Arc::new(token);
+    let mut open = JoinSet::new();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -53,8 +55,9 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>, token: Option<S
                 continue;
             }
         };
+        while open.try_join_next().is_some() {}
         let (admin, token) = (Arc::clone(&admin), Arc::clone(&token));
-        tokio::spawn(async move {
+        open.spawn(async move {
             let answer = service_fn(move |request| {
                 let (admin, token) = (Arc::clone(&admin), Arc::clone(&token));
                 async move {

@@ -1,6 +1,6 @@
 //! How a process is asked to stop, or to read its files again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Waits for SIGTERM or SIGINT and names it.
 pub async fn asked() -> std::io::Result<&'static str> {
@@ -12,8 +12,18 @@ pub async fn asked() -> std::io::Result<&'static str> {
     })
 }
 
-/// Waits for SIGHUP.
-pub async fn hung_up() -> std::io::Result<()> {
-    signal(SignalKind::hangup())?.recv().await;
-    Ok(())
+/// SIGHUPs, from now on.
+#[derive(Debug)]
+pub struct HangUps(Signal);
+
+impl HangUps {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one; several that come at once count as one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }

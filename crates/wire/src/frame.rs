@@ -84,6 +84,18 @@ pub fn splice(frame: &[u8], edits: &[Edit]) -> Vec<u8> {
     out
 }
 
+/// Sets the size in front of a frame that was written anew.
+pub fn set_size(sized: &mut [u8]) {
+    let size = (sized.len() - 4) as i32;
+    sized[..4].copy_from_slice(&size.to_be_bytes());
+}
+
+/// The same, where the frame is handed on.
+pub fn resized(mut sized: Vec<u8>) -> Vec<u8> {
+    set_size(&mut sized);
+    sized
+}
+
 /// Writes a byte string or RECORDS field: its length, compact in flexible versions, then its bytes.
 pub fn write_bytes(content: &[u8], flexible: bool, out: &mut Vec<u8>) {
     if flexible {

@@ -116,6 +116,11 @@ impl Translator {
         journal + buffers.iter().sum::<usize>()
     }
 
+    /// Changes what one batch may grow to.
+    pub fn limit_to(&mut self, decompressed_limit: usize) {
+        self.decompressed_limit = decompressed_limit;
+    }
+
     /// Changes which sides of the records are looked at.
     pub fn look_at(&mut self, parts: Parts) {
         self.parts = parts;

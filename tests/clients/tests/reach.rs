@@ -168,6 +168,22 @@ async fn a_redirected_connection_goes_through_unnoticed() {
     let own = Workshop::bootstrap_of(&mut circle);
     real::redirect(&port(&bootstrap), &port(&own), PROXY_USER);
     circle.wait_for_text("the proxy's own connection was redirected to it", 1);
+    drop(circle);
+
+    // Our credentials are for the target's brokers alone.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let own = "security: { security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, \
+               sasl_username: alice, sasl_password: secret }";
+    std::fs::write(&file, text.replace("\"] }", &format!("\"], {own} }}"))).unwrap();
+    let mut guarded = shop.start_proxy_with(&file, |it| {
+        it.uid(PROXY_USER);
+    });
+    let own = Workshop::bootstrap_of(&mut guarded);
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = elsewhere.local_addr().unwrap().to_string();
+    real::redirect(&port(&elsewhere), &port(&own), PROXY_USER);
+    let _client = std::net::TcpStream::connect(&elsewhere).unwrap();
+    guarded.wait_for_text(&format!("go to {elsewhere}, which is no broker of the target"), 1);
 }
 
 /// Keys that do not belong together are told before anything listens.
