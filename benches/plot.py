@@ -9,7 +9,7 @@ import json
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WIDTH, LABEL, BAR, GAP = 760, 250, 15, 12
+WIDTH, LABEL, BAR, GAP = 800, 290, 15, 12
 # Readable on white and on black, and for those who see no red or green.
 COLOURS = {"raw relay": "#8c8c8c", "TLS relay": "#8c8c8c", "frame relay": "#5b9bd5", "schema-proxy": "#e08214"}
 
