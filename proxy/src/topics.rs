@@ -23,7 +23,7 @@ impl TopicNames {
         self.by_id.get(&id).map(|it| Arc::clone(&it))
     }
 
-    /// Reads a Metadata response; its bytes have been walked once, so it is well-formed.
+    /// Reads a Metadata response.
     pub(crate) fn learn(&self, response: &[u8], of: RequestStart) -> Result<(), wire::Error> {
         let flexible = METADATA_RESPONSE.is_flexible(of.api_version);
         let body = frame::response_body(response, flexible)?;
@@ -51,15 +51,16 @@ impl TopicNames {
         request: &[u8],
         of: RequestStart,
         message: &Message,
-    ) -> wire::Result<BTreeSet<Vec<u8>>> {
+    ) -> wire::Result<BTreeSet<[u8; 16]>> {
         let body = frame::request_body(request, message.is_flexible(of.api_version))?;
         let mut unknown = BTreeSet::new();
         message.walk(request, body, of.api_version, &mut |met| {
             if let Met { role: Role::TopicId, value: Value::Bytes(id), .. } = met
-                && self.of(&request[id.clone()]).is_none()
-                && request[id.clone()] != [0; 16]
+                && let Ok(named) = <[u8; 16]>::try_from(&request[id])
+                && named != [0; 16]
+                && !self.by_id.contains_key(&named)
             {
-                unknown.insert(request[id].to_vec());
+                unknown.insert(named);
             }
         })?;
         Ok(unknown)
@@ -70,7 +71,7 @@ impl TopicNames {
 const BY_ID: i16 = 12;
 
 /// What asks a broker for the names of these topics.
-pub(crate) fn question(ids: &BTreeSet<Vec<u8>>) -> (RequestStart, Vec<u8>) {
+pub(crate) fn question(ids: &BTreeSet<[u8; 16]>) -> (RequestStart, Vec<u8>) {
     let start = RequestStart { api_key: apis::METADATA, api_version: BY_ID, correlation_id: 0 };
     let mut out = vec![0; 4];
     out.extend(start.api_key.to_be_bytes());

@@ -19,7 +19,7 @@ use kafka::security::PasswordMechanism;
 use prometheus::Registry;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use wire::id_map::{DEFAULT_CONTEXT, MapFile};
 use wire::translate::Parts;
 
@@ -114,7 +114,8 @@ async fn first_map(
     listener: &std::net::TcpListener,
     token: Option<SecretString>,
 ) -> Result<Option<MapFile>, Failure> {
-    let mut waiting: Option<(Arc<NoMap>, AbortOnDrop)> = None;
+    // What is shown meanwhile, and who shows it until this returns.
+    let mut waiting: Option<(Arc<NoMap>, JoinSet<()>)> = None;
     loop {
         let why = match place.read().await {
             Ok(text) => return checked(settings, place.parse(&text)?).map(Some),
@@ -131,7 +132,7 @@ async fn first_map(
             shown.tell(why);
             let serving =
                 admin::serve(listener, Arc::clone(&shown) as Arc<dyn Admin>, token.clone());
-            waiting = Some((shown, AbortOnDrop(tokio::spawn(serving))));
+            waiting = Some((shown, JoinSet::from_iter([serving])));
         }
         tokio::select! {
             signal = shutdown::asked() => {
@@ -175,14 +176,6 @@ impl Admin for NoMap {
 
     async fn answer(&self, _: &str, _: &str) -> Option<Result<String, String>> {
         None
-    }
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -7,6 +7,7 @@ mod snappy;
 mod zstd;
 
 use std::fmt;
+use std::io::Read;
 
 use crate::edit::{self, Edits};
 use crate::{Error, Result};
@@ -129,6 +130,9 @@ fn damaged(codec: Codec, why: &dyn fmt::Display) -> Error {
     Error::Decompress { codec: codec.name(), why: why.to_string() }
 }
 
+/// Bytes by which a streaming decoder goes on.
+const STEP: usize = 64 * 1024;
+
 /// Where plain text goes. What the buffer held before is written over, so that a buffer that serves
 /// again is not filled with zeros again.
 struct Room<'a> {
@@ -171,6 +175,17 @@ impl Room<'_> {
     fn fill(&mut self, length: usize) -> Result<()> {
         self.filled += length;
         if self.filled > self.limit { Err(Error::Bomb { limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// Fills in all that a streaming decoder gives.
+    fn read(&mut self, codec: Codec, mut from: impl Read) -> Result<()> {
+        loop {
+            let read = from.read(self.up_to(STEP)).map_err(|why| damaged(codec, &why))?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.fill(read)?;
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {

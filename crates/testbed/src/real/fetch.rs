@@ -10,13 +10,14 @@ pub fn available() -> bool {
     if missing.is_empty() {
         return true;
     }
-    let what = missing.join(" and ");
-    assert!(
-        std::env::var("REQUIRE_REAL").is_err_and(|_| true),
-        "REQUIRE_REAL is set, but {what} can't be run"
-    );
-    eprintln!("skipped: {what} can't be run");
+    skip(&format!("{} can't be run", missing.join(" and ")));
     false
+}
+
+/// Says why a test is skipped; with `REQUIRE_REAL=1` that is a failure.
+pub(super) fn skip(why: &str) {
+    assert!(std::env::var_os("REQUIRE_REAL").is_none(), "REQUIRE_REAL is set, but {why}");
+    eprintln!("skipped: {why}");
 }
 
 fn runs(program: &str) -> bool {
@@ -116,11 +117,7 @@ pub(super) fn apicurio_libraries() -> PathBuf {
 pub fn helm() -> Option<PathBuf> {
     const MODULE: &str = "helm.sh/helm/v3/cmd/helm@v3.16.4";
     if Command::new("go").arg("version").output().is_err() {
-        assert!(
-            std::env::var_os("REQUIRE_REAL").is_none(),
-            "REQUIRE_REAL is set, but go can't be run"
-        );
-        eprintln!("skipped: go can't be run");
+        skip("go can't be run");
         return None;
     }
     let folder = once("helm-3.16.4", |folder| {

@@ -1,10 +1,8 @@
 //! RFC 1952.
 
-use std::io::Read;
-
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
-use super::{Codec, Room, damaged};
+use super::{Codec, Room};
 use crate::Result;
 
 #[derive(Default)]
@@ -14,8 +12,6 @@ pub(super) struct Contexts {
     compressor: Option<(i32, Compressor)>,
 }
 
-/// Bytes by which the streaming decoder goes on.
-const STEP: usize = 64 * 1024;
 /// Deflate expands at most so many times.
 const MOST_EXPANSION: usize = 1032;
 
@@ -38,14 +34,7 @@ impl Contexts {
                 }
             }
         }
-        let mut decoder = flate2::read::MultiGzDecoder::new(input);
-        loop {
-            let read = decoder.read(room.up_to(STEP)).map_err(|why| damaged(Codec::Gzip, &why))?;
-            if read == 0 {
-                return Ok(());
-            }
-            room.fill(read)?;
-        }
+        room.read(Codec::Gzip, flate2::read::MultiGzDecoder::new(input))
     }
 
     pub(super) fn compress(&mut self, plain: &[u8], original: &[u8], out: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! The LZ4 frame format, each block decompressed to where its text stays.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use lz4_flex::block::{decompress_into, decompress_into_with_dict};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
@@ -22,8 +22,6 @@ pub(crate) const HAS_DICTIONARY: u8 = 1;
 pub(crate) const PLAIN_BLOCK: u32 = 1 << 31;
 /// How far back a match may reach.
 const WINDOW: usize = 64 * 1024;
-/// Bytes by which the streaming decoder goes on.
-const STEP: usize = 64 * 1024;
 
 /// What a frame's descriptor says.
 struct Descriptor {
@@ -129,14 +127,7 @@ fn frame<'a>(input: &'a [u8], frame: &Descriptor, room: &mut Room<'_>) -> Result
 }
 
 fn stream(input: &[u8], room: &mut Room<'_>) -> Result<()> {
-    let mut decoder = FrameDecoder::new(input);
-    loop {
-        let read = decoder.read(room.up_to(STEP)).map_err(|why| damaged(Codec::Lz4, &why))?;
-        if read == 0 {
-            return Ok(());
-        }
-        room.fill(read)?;
-    }
+    room.read(Codec::Lz4, FrameDecoder::new(input))
 }
 
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
